@@ -1,0 +1,262 @@
+/* The world, as small interfaces: clocks, randomness, disks, threads and sockets.
+ *
+ * Everything above this floor sees the outside only through one `struct env`. env/posix makes
+ * the real one; sim/ makes worlds whose disks tear and whose clocks skew. The same inputs from an
+ * env give the same outputs, bit for bit.
+ *
+ * Threads: `struct env` belongs to the loop thread. Disk calls may be made from jobs on executors
+ * too, as long as no two threads use one `struct file` at a time, except file_pread() on a file
+ * that nobody truncates. */
+#ifndef ENV_ENV_H
+#define ENV_ENV_H
+
+#include "base/bytes.h"
+#include "base/coll.h"
+
+typedef uint64_t mono_ns; /* monotonic nanoseconds since an arbitrary start */
+typedef int64_t wall_ns;  /* nanoseconds since 1970-01-01T00:00:00Z */
+
+#define NS_PER_US ((uint64_t)1000)
+#define NS_PER_MS ((uint64_t)1000000)
+#define NS_PER_SEC ((uint64_t)1000000000)
+
+/* ---- disk ------------------------------------------------------------------------------ */
+
+enum file_flags {
+    FILE_READ = 1 << 0,
+    FILE_WRITE = 1 << 1,
+    FILE_CREATE = 1 << 2,    /* make it, mode 0600, when it is not there */
+    FILE_EXCLUSIVE = 1 << 3, /* with FILE_CREATE: ERR_EXISTS when it is there */
+    FILE_TRUNCATE = 1 << 4,
+};
+
+enum file_lock {
+    FILE_LOCK_FLOCK_EXCLUSIVE, /* flock(LOCK_EX), as bbolt */
+    FILE_LOCK_FLOCK_SHARED,    /* flock(LOCK_SH), as bbolt read-only */
+    FILE_LOCK_OFD_EXCLUSIVE,   /* F_OFD_SETLK write lock on the whole file, as etcd's WAL */
+};
+
+struct file_info {
+    uint64_t size; /* bytes */
+    uint32_t mode; /* permission bits, e.g. 0700 */
+    bool is_dir;
+};
+
+struct disk;
+struct file;
+
+/* Every call may fail with ERR_IO, ERR_NOSPACE, ERR_NOT_FOUND, ERR_EXISTS, ERR_PERM, and then
+ * leaves a sentence naming the path in *why (which may be NULL). Nothing is retried inside but
+ * EINTR and short transfers. */
+struct disk_ops {
+    enum err (*open)(struct disk *disk, const char *path, unsigned flags, struct file **out,
+                     struct errbuf *why);
+    enum err (*rename)(struct disk *disk, const char *from, const char *to, struct errbuf *why);
+    enum err (*unlink)(struct disk *disk, const char *path, struct errbuf *why);
+    enum err (*mkdir)(struct disk *disk, const char *path, uint32_t mode, struct errbuf *why);
+    enum err (*rmdir)(struct disk *disk, const char *path, struct errbuf *why);
+    enum err (*sync_dir)(struct disk *disk, const char *path, struct errbuf *why);
+    /* Calls `each` once a name, in byte order, without "." and "..". */
+    enum err (*list)(struct disk *disk, const char *path, void (*each)(const char *name, void *ctx),
+                     void *ctx, struct errbuf *why);
+    enum err (*stat)(struct disk *disk, const char *path, struct file_info *out,
+                     struct errbuf *why);
+    enum err (*chmod)(struct disk *disk, const char *path, uint32_t mode, struct errbuf *why);
+
+    /* Reads up to len bytes; *n_out < len only at the end of the file. */
+    enum err (*pread)(struct file *file, void *data, size_t len, uint64_t offset, size_t *n_out,
+                      struct errbuf *why);
+    enum err (*pwrite)(struct file *file, const void *data, size_t len, uint64_t offset,
+                       struct errbuf *why);
+    /* Makes [0, len) allocated and reading as zero where nothing was written. */
+    enum err (*preallocate)(struct file *file, uint64_t len, struct errbuf *why);
+    enum err (*truncate)(struct file *file, uint64_t len, struct errbuf *why);
+    enum err (*sync)(struct file *file, struct errbuf *why);      /* fsync: data and metadata */
+    enum err (*sync_data)(struct file *file, struct errbuf *why); /* fdatasync */
+    enum err (*size)(struct file *file, uint64_t *out, struct errbuf *why);
+    /* Does not wait: ERR_LOCKED when another holds it. Released by close. */
+    enum err (*lock)(struct file *file, enum file_lock kind, struct errbuf *why);
+    /* Maps [0, len) read-only and shared; len may reach past the end of the file (touching that is
+     * an error of the caller's). ERR_UNSUPPORTED where there is no mapping (the simulator):
+     * use pread. */
+    enum err (*map)(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
+    void (*unmap)(struct file *file, const uint8_t *base, uint64_t len);
+    void (*close)(struct file *file);
+};
+
+struct disk {
+    const struct disk_ops *ops;
+};
+struct file {
+    struct disk *disk;
+    char *path; /* as opened or last renamed by its owner: for sentences */
+};
+
+FALLIBLE disk_open(struct disk *disk, const char *path, unsigned flags, struct file **out,
+                   struct errbuf *why);
+FALLIBLE disk_rename(struct disk *disk, const char *from, const char *to, struct errbuf *why);
+FALLIBLE disk_unlink(struct disk *disk, const char *path, struct errbuf *why);
+FALLIBLE disk_mkdir(struct disk *disk, const char *path, uint32_t mode, struct errbuf *why);
+/* Makes the missing parents too; not an error when it is there. */
+FALLIBLE disk_mkdir_all(struct disk *disk, const char *path, uint32_t mode, struct errbuf *why);
+FALLIBLE disk_rmdir(struct disk *disk, const char *path, struct errbuf *why);
+FALLIBLE disk_sync_dir(struct disk *disk, const char *path, struct errbuf *why);
+FALLIBLE disk_list(struct disk *disk, const char *path, void (*each)(const char *name, void *ctx),
+                   void *ctx, struct errbuf *why);
+FALLIBLE disk_stat(struct disk *disk, const char *path, struct file_info *out, struct errbuf *why);
+bool disk_exists(struct disk *disk, const char *path);
+FALLIBLE disk_chmod(struct disk *disk, const char *path, uint32_t mode, struct errbuf *why);
+/* Whole small files. disk_read_file: ERR_TOO_LARGE over `limit` bytes. */
+FALLIBLE disk_read_file(struct disk *disk, const char *path, size_t limit, struct buf *out,
+                        struct errbuf *why);
+/* Writes and syncs `path`, not its directory. */
+FALLIBLE disk_write_file(struct disk *disk, const char *path, struct slice data,
+                         struct errbuf *why);
+
+FALLIBLE file_pread(struct file *file, void *data, size_t len, uint64_t offset, size_t *n_out,
+                    struct errbuf *why);
+/* ERR_EOF when fewer than len bytes are there. */
+FALLIBLE file_pread_all(struct file *file, void *data, size_t len, uint64_t offset,
+                        struct errbuf *why);
+FALLIBLE file_pwrite(struct file *file, const void *data, size_t len, uint64_t offset,
+                     struct errbuf *why);
+FALLIBLE file_preallocate(struct file *file, uint64_t len, struct errbuf *why);
+FALLIBLE file_truncate(struct file *file, uint64_t len, struct errbuf *why);
+FALLIBLE file_sync(struct file *file, struct errbuf *why);
+FALLIBLE file_sync_data(struct file *file, struct errbuf *why);
+FALLIBLE file_size(struct file *file, uint64_t *out, struct errbuf *why);
+FALLIBLE file_lock(struct file *file, enum file_lock kind, struct errbuf *why);
+FALLIBLE file_map(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
+void file_unmap(struct file *file, const uint8_t *base, uint64_t len);
+void file_close(struct file **file); /* NULLs; safe on NULL */
+
+/* ---- threads --------------------------------------------------------------------------- */
+
+/* Work off the loop. Embed the job; from submit until done() it belongs to the executor.
+ * run() is called on a thread of the executor, done() later on the loop thread. */
+struct job;
+typedef void job_fn(struct job *job);
+struct job {
+    struct list link; /* the executor's */
+    job_fn *run;      /* never NULL */
+    job_fn *done;     /* never NULL */
+};
+
+/* An executor runs jobs in the order of submission: a serial one (one thread) also completes
+ * them in that order; a pool (several threads) does not. */
+struct executor;
+struct executor_ops {
+    void (*submit)(struct executor *executor, struct job *job);
+    /* Runs what was submitted, calls every done(), then frees. Loop thread. */
+    void (*close)(struct executor *executor);
+};
+struct executor {
+    const struct executor_ops *ops;
+};
+void executor_submit(struct executor *executor, struct job *job);
+void executor_close(struct executor **executor);
+
+/* ---- sockets ---------------------------------------------------------------------------- */
+
+/* Non-blocking stream sockets on the loop. Handlers run on the loop thread during the input
+ * phase. After sock_close() no handler of that socket runs again. */
+struct sock;
+struct sock_handler {
+    void (*readable)(struct sock *sock, void *ctx);
+    void (*writable)(struct sock *sock, void *ctx); /* only while sock_want_write(true) */
+};
+
+struct sock_addr {
+    char text[160]; /* "127.0.0.1:2379", "[::1]:2379" or a unix socket's path */
+};
+
+struct iov {
+    const void *data;
+    size_t len;
+};
+
+struct listen_options {
+    bool reuse_port;
+    bool reuse_address;
+    int backlog; /* 0: the system's maximum */
+};
+
+struct listener;
+/* A new connection. The callee owns the socket and must set its handler or close it. */
+typedef void accept_fn(struct sock *sock, const struct sock_addr *peer, void *ctx);
+/* The result of net_connect: exactly once; sock is NULL on failure, with the sentence in why. */
+typedef void connect_fn(struct sock *sock, const struct errbuf *why, void *ctx);
+
+struct net;
+struct net_ops {
+    enum err (*listen)(struct net *net, const char *host, const char *port,
+                       const struct listen_options *options, accept_fn *accept, void *ctx,
+                       struct listener **out, struct errbuf *why);
+    void (*listener_close)(struct listener *listener);
+    void (*listener_pause)(struct listener *listener, bool paused);
+    void (*connect)(struct net *net, const char *host, const char *port, connect_fn *fn, void *ctx);
+    void (*set_handler)(struct sock *sock, const struct sock_handler *handler, void *ctx);
+    enum err (*read)(struct sock *sock, void *data, size_t len, size_t *n_out);
+    enum err (*writev)(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out);
+    void (*want_read)(struct sock *sock, bool wanted);
+    void (*want_write)(struct sock *sock, bool wanted);
+    void (*shutdown)(struct sock *sock);
+    void (*close)(struct sock *sock);
+};
+struct net {
+    const struct net_ops *ops;
+};
+struct sock {
+    struct net *net;
+};
+struct listener {
+    struct net *net;
+};
+
+/* host: an IP, "localhost", or with port "unix" a path. ERR_EXISTS: address in use. */
+FALLIBLE net_listen(struct net *net, const char *host, const char *port,
+                    const struct listen_options *options, accept_fn *accept, void *ctx,
+                    struct listener **out, struct errbuf *why);
+void listener_close(struct listener **listener);
+/* Stops and resumes accepting: back-pressure when descriptors run short. */
+void listener_pause(struct listener *listener, bool paused);
+/* Names are resolved on the pool. fn is called later, never from inside. */
+void net_connect(struct net *net, const char *host, const char *port, connect_fn *fn, void *ctx);
+void sock_set_handler(struct sock *sock, const struct sock_handler *handler, void *ctx);
+/* ERR_AGAIN: nothing there now. ERR_EOF: the peer has finished. ERR_CLOSED: reset. */
+FALLIBLE sock_read(struct sock *sock, void *data, size_t len, size_t *n_out);
+/* Writes what fits, which may be less. ERR_AGAIN: nothing fits. ERR_CLOSED: reset. */
+FALLIBLE sock_writev(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out);
+void sock_want_read(struct sock *sock, bool wanted);  /* on at birth */
+void sock_want_write(struct sock *sock, bool wanted); /* off at birth */
+void sock_shutdown(struct sock *sock);                /* no more writes: FIN */
+void sock_close(struct sock **sock);
+
+/* ---- the world --------------------------------------------------------------------------- */
+
+struct env;
+struct env_ops {
+    mono_ns (*now_mono)(struct env *env);
+    wall_ns (*now_wall)(struct env *env);
+    void (*random)(struct env *env, void *out, size_t len);
+    /* threads == 1: serial. */
+    struct executor *(*executor_new)(struct env *env, const char *name, unsigned threads);
+    /* Waits for events until `until` (0: do not wait; UINT64_MAX: forever), runs their handlers. */
+    void (*poll)(struct env *env, mono_ns until);
+    /* Makes a poll() in progress return; from any thread. */
+    void (*wake)(struct env *env);
+};
+struct env {
+    const struct env_ops *ops;
+    struct disk *disk;
+    struct net *net;       /* NULL where there are no sockets */
+    struct executor *pool; /* shared helpers: DNS, bcrypt, file deletion; may be NULL in tests */
+};
+
+mono_ns env_now_mono(struct env *env); /* reads the clock: the loop has a cached one */
+wall_ns env_now_wall(struct env *env);
+void env_random(struct env *env, void *out, size_t len);
+uint64_t env_random_u64(struct env *env);
+struct executor *env_executor_new(struct env *env, const char *name, unsigned threads);
+
+#endif
