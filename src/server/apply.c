@@ -288,7 +288,7 @@ enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *r
     case _ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION_IS_INT_SIZE:
         break;
     }
-    *reply_out = apply__reply(apply, mvcc_revision(apply->options.mvcc),
-                              buf_slice(&apply->scratch), arena);
+    *reply_out =
+        apply__reply(apply, mvcc_revision(apply->options.mvcc), buf_slice(&apply->scratch), arena);
     return STATUS_OK;
 }

@@ -62,8 +62,8 @@ static int compare_kv(const Compare *compare, const struct mvcc_row *row)
                                              ? compare->version
                                              : 0);
     case ETCDSERVERPB__COMPARE__COMPARE_TARGET__LEASE:
-        return compare_int(
-            row->lease, set == ETCDSERVERPB__COMPARE__TARGET_UNION_LEASE ? compare->lease : 0);
+        return compare_int(row->lease,
+                           set == ETCDSERVERPB__COMPARE__TARGET_UNION_LEASE ? compare->lease : 0);
     case _ETCDSERVERPB__COMPARE__COMPARE_TARGET_IS_INT_SIZE:
         break;
     }
@@ -196,8 +196,7 @@ static enum status check_ops(struct apply *apply, const TxnRequest *txn, struct 
 {
     struct branch branch = branch_of(txn, path->taken[path->next++]);
     for (size_t i = 0; i < branch.count; i++) {
-        bool is_txn =
-            branch.ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN;
+        bool is_txn = branch.ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN;
         enum status status = is_txn ? check_ops(apply, branch.ops[i]->request_txn, path, check)
                                     : check(apply, branch.ops[i]);
         if (status != STATUS_OK) {
@@ -312,8 +311,8 @@ enum status apply_txn_read(struct apply *apply, const TxnRequest *request, struc
     }
     buf_reset(&apply->scratch);
     do_body(apply, request, &path, &apply->scratch);
-    *reply_out = apply__reply(apply, mvcc_revision(apply->options.mvcc),
-                              buf_slice(&apply->scratch), arena);
+    *reply_out =
+        apply__reply(apply, mvcc_revision(apply->options.mvcc), buf_slice(&apply->scratch), arena);
     return STATUS_OK;
 }
 
