@@ -42,8 +42,7 @@ FALLIBLE snap_load_newest(struct disk *disk, const char *dir, struct snap *out, 
 
 /* The same among those that stand in `list`, which is wal_snapshots()'s. */
 FALLIBLE snap_load_matching(struct disk *disk, const char *dir, const struct wal_position *list,
-                            size_t count, struct snap *out, size_t *broken_out,
-                            struct errbuf *why);
+                            size_t count, struct snap *out, size_t *broken_out, struct errbuf *why);
 
 /* One file by its path. ERR_CORRUPT with a sentence naming it. */
 FALLIBLE snap_read(struct disk *disk, const char *path, struct snap *out, struct errbuf *why);

@@ -134,7 +134,7 @@ struct wal_write {
     size_t entry_count;
     bool has_hard_state; /* one that is all zero is not written */
     struct raft_hard_state hard_state;
-    bool must_sync; /* as raft says: entries, or a new term or vote */
+    bool must_sync;    /* as raft says: entries, or a new term or vote */
     wal_done_fn *done; /* durable, if must_sync; else at least written. On the loop thread, in the
                           order of the appends, never from inside wal_append() */
 };
