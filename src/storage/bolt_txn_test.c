@@ -66,7 +66,7 @@ struct pinned {
 static void run(uint64_t seed, const char *kind, struct bolt_options options, unsigned txn_count,
                 unsigned steps_max)
 {
-    struct model_random random = {seed};
+    struct model_random random = {.state = seed};
     const struct model_mix *mix = model_mix_named(kind);
     struct model *model = model_new();
     struct pinned pinned[8] = {0};
@@ -164,7 +164,7 @@ TEST(bolt_txn, random_changes_with_etcds_options)
 /* A node in memory that is cut in two by inserts in its middle. */
 TEST(bolt_txn, one_large_transaction_in_random_order)
 {
-    struct model_random random = {99};
+    struct model_random random = {.state = 99};
     snprintf(path, sizeof(path), "%s/db", test_dir());
     struct bolt *db = open_with(path, (struct bolt_options){.no_sync = true});
     struct model *model = model_new();
