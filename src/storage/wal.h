@@ -113,7 +113,7 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start, st
                   struct wal_contents *contents_out, struct errbuf *why);
 
 /* Closes and frees; NULLs; safe on NULL. No append may be in flight. Writes a deferred hard
- * state, without a sync. */
+ * state and syncs. Not from inside a done(). */
 void wal_close(struct wal **wal);
 
 struct wal_snapshot {
@@ -134,7 +134,7 @@ struct wal_write {
     size_t entry_count;
     bool has_hard_state; /* one that is all zero is not written */
     struct raft_hard_state hard_state;
-    bool must_sync; /* as raft says: entries, or a new term or vote */
+    bool must_sync;    /* as raft says: entries, or a new term or vote */
     wal_done_fn *done; /* durable, if must_sync; else at least written. On the loop thread, in the
                           order of the appends, never from inside wal_append() */
 };
