@@ -1,9 +1,100 @@
-# Verbs over Meson and Ninja. `make help` lists them.
-BUILD := build
+# Verbs over Meson and Ninja; `make help` lists them. Everything builds out of tree in build/<kind>.
+MESON := meson
+JOBS ?= $(shell nproc)
+T ?=
+F ?=
+B ?=
+TIME ?= 60
+NINJA := ninja -j $(JOBS)
 
-.PHONY: all debug
-all: debug ## debug build in build/debug
+.DEFAULT_GOAL := debug
+.PHONY: help debug release asan tsan fuzz-build run test test-long check unit corpus e2e fmt \
+        fmt-check lint layers fuzz bench cover clean deps deps-test
 
-debug:
-	@test -f $(BUILD)/debug/build.ninja || meson setup $(BUILD)/debug
-	@ninja -C $(BUILD)/debug
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
+	    awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+deps: ## install what building needs (Debian packages; only those missing)
+	@tools/setup build
+
+deps-test: ## install what testing needs as well
+	@tools/setup build test
+
+debug: deps ## debug build, slow checks on, in build/debug
+	@test -f build/debug/build.ninja || $(MESON) setup build/debug --buildtype=debug
+	@$(NINJA) -C build/debug
+
+release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl}
+	@test -f build/release/build.ninja || $(MESON) setup build/release --buildtype=release \
+	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled -Dbenches=false
+	@$(NINJA) -C build/release
+
+asan: deps-test ## build with ASan and UBSan in build/asan
+	@test -f build/asan/build.ninja || $(MESON) setup build/asan --buildtype=debug \
+	    -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dbenches=false
+	@$(NINJA) -C build/asan
+
+tsan: deps-test ## build with TSan and run the tests that have threads
+	@test -f build/tsan/build.ninja || $(MESON) setup build/tsan --buildtype=debug \
+	    -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dbenches=false
+	@$(NINJA) -C build/tsan
+	@$(MESON) test -C build/tsan --no-rebuild --print-errorlogs --suite unit
+
+run: release ## build, then serve one member on 127.0.0.1:2379 with its data in ./default.etcd
+	@exec build/release/etcd
+
+test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stock clients; ends with a sum
+	@$(MAKE) --no-print-directory asan release
+	@tools/run-tests
+
+test-long: test ## `make test`, and every fuzz target for TIME seconds
+	@tools/fuzz-all $(TIME)
+
+check: test ## the same as `make test`
+
+unit: asan ## unit tests; T=wal for one program
+	@$(MESON) test -C build/asan --no-rebuild --print-errorlogs --suite unit $(T)
+
+corpus: asan ## replay every fuzz corpus
+	@$(MESON) test -C build/asan --no-rebuild --print-errorlogs --suite corpus
+
+e2e: asan release ## only the tests that start the real binary; T=book for one
+	@tools/run-tests e2e $(T)
+
+fuzz-build: deps-test
+	@test -f build/fuzz/build.ninja || CC=clang $(MESON) setup build/fuzz --buildtype=debug \
+	    -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true \
+	    -Dtests=disabled -Dbenches=false -Dc_args=-fsanitize=fuzzer-no-link
+	@$(NINJA) -C build/fuzz
+
+fuzz: fuzz-build ## one fuzz target: make fuzz F=wal TIME=60
+	@tools/fuzz-all $(TIME) $(F)
+
+bench: deps ## one micro-benchmark: make bench B=bolt
+	@test -f build/bench/build.ninja || $(MESON) setup build/bench --buildtype=release \
+	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled
+	@$(NINJA) -C build/bench
+	@build/bench/test/$(B)_bench
+
+cover: deps-test ## line coverage of the unit tests in build/cover/index.html
+	@test -f build/cover/build.ninja || $(MESON) setup build/cover --buildtype=debug -Db_coverage=true
+	@$(NINJA) -C build/cover
+	@$(MESON) test -C build/cover --no-rebuild
+	@gcovr -r . --object-directory build/cover --exclude '.*_test\.c' --exclude '.*pb-c.*' \
+	    --html-details build/cover/index.html --print-summary
+
+fmt: ## clang-format over the tree
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+fmt-check:
+	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+layers: ## floors and doors
+	@tools/layers
+
+lint: debug layers ## clang-tidy, cppcheck, shellcheck, codespell
+	@tools/lint
+
+clean: ## remove build/
+	@rm -rf build

@@ -143,23 +143,27 @@ struct job {
 };
 
 /* An executor runs jobs in the order of submission: a serial one (one thread) also completes
- * them in that order; a pool (several threads) does not. */
+ * them in that order; a pool (several threads) does not. done() is never called from inside
+ * executor_submit(). */
 struct executor;
 struct executor_ops {
     void (*submit)(struct executor *executor, struct job *job);
-    /* Runs what was submitted, calls every done(), then frees. Loop thread. */
     void (*close)(struct executor *executor);
 };
 struct executor {
     const struct executor_ops *ops;
 };
-void executor_submit(struct executor *executor, struct job *job);
+void executor_submit(struct executor *executor, struct job *job); /* loop thread */
+/* Runs what was submitted, calls every done(), then frees; NULLs; safe on NULL. Loop thread; a
+ * done() may close its own executor. No done() may submit to an executor that is closing. */
 void executor_close(struct executor **executor);
 
 /* ---- sockets ---------------------------------------------------------------------------- */
 
-/* Non-blocking stream sockets on the loop. Handlers run on the loop thread during the input
- * phase. After sock_close() no handler of that socket runs again. */
+/* Non-blocking stream sockets on the loop. Handlers run on the loop thread during the poll. After
+ * sock_close() no handler of that socket runs again. readable() comes again for as long as there
+ * is something left to read (bytes, the end or a reset). A reset is not noticed while neither
+ * reading nor writing is wanted. */
 struct sock;
 struct sock_handler {
     void (*readable)(struct sock *sock, void *ctx);
@@ -177,8 +181,8 @@ struct iov {
 
 struct listen_options {
     bool reuse_port;
-    bool reuse_address;
-    int backlog; /* 0: the system's maximum */
+    bool reuse_address; /* SO_REUSEADDR is on in any case, as in every Go listener */
+    int backlog;        /* 0: the system's maximum */
 };
 
 struct listener;
@@ -188,13 +192,17 @@ typedef void accept_fn(struct sock *sock, const struct sock_addr *peer, void *ct
 typedef void connect_fn(struct sock *sock, const struct errbuf *why, void *ctx);
 
 struct net;
+struct dial; /* a connection being made */
 struct net_ops {
     enum err (*listen)(struct net *net, const char *host, const char *port,
                        const struct listen_options *options, accept_fn *accept, void *ctx,
                        struct listener **out, struct errbuf *why);
     void (*listener_close)(struct listener *listener);
     void (*listener_pause)(struct listener *listener, bool paused);
-    void (*connect)(struct net *net, const char *host, const char *port, connect_fn *fn, void *ctx);
+    void (*listener_addr)(const struct listener *listener, struct sock_addr *out);
+    struct dial *(*connect)(struct net *net, const char *host, const char *port, connect_fn *fn,
+                            void *ctx);
+    void (*connect_cancel)(struct dial *dial);
     void (*set_handler)(struct sock *sock, const struct sock_handler *handler, void *ctx);
     enum err (*read)(struct sock *sock, void *data, size_t len, size_t *n_out);
     enum err (*writev)(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out);
@@ -212,16 +220,32 @@ struct sock {
 struct listener {
     struct net *net;
 };
+struct dial {
+    struct net *net;
+};
 
-/* host: an IP, "localhost", or with port "unix" a path. ERR_EXISTS: address in use. */
+/* host: an IP, "localhost" or "" (every address), or with port "unix" a path, where a socket left
+ * by another run is removed first. Port "0" lets the system choose. Sentences are Go's: "listen
+ * tcp 127.0.0.1:2379: bind: address already in use".
+ *
+ * ERR_EXISTS   the address is in use
+ * ERR_PERM     not allowed to bind it
+ * ERR_INVALID  no such host or port */
 FALLIBLE net_listen(struct net *net, const char *host, const char *port,
                     const struct listen_options *options, accept_fn *accept, void *ctx,
                     struct listener **out, struct errbuf *why);
 void listener_close(struct listener **listener);
 /* Stops and resumes accepting: back-pressure when descriptors run short. */
 void listener_pause(struct listener *listener, bool paused);
-/* Names are resolved on the pool. fn is called later, never from inside. */
-void net_connect(struct net *net, const char *host, const char *port, connect_fn *fn, void *ctx);
+/* What it is bound to, with the port the system chose. */
+void listener_addr(const struct listener *listener, struct sock_addr *out);
+/* Names are resolved on the pool; each address is tried in turn. fn is called later, never from
+ * inside. The result is for net_connect_cancel() and dies when fn is called; there is no deadline
+ * but the system's, so whoever has one keeps it and cancels. */
+struct dial *net_connect(struct net *net, const char *host, const char *port, connect_fn *fn,
+                         void *ctx);
+/* fn will not be called. NULLs; safe on NULL. */
+void net_connect_cancel(struct dial **dial);
 void sock_set_handler(struct sock *sock, const struct sock_handler *handler, void *ctx);
 /* ERR_AGAIN: nothing there now. ERR_EOF: the peer has finished. ERR_CLOSED: reset. */
 FALLIBLE sock_read(struct sock *sock, void *data, size_t len, size_t *n_out);
@@ -251,6 +275,7 @@ struct env {
     struct disk *disk;
     struct net *net;       /* NULL where there are no sockets */
     struct executor *pool; /* shared helpers: DNS, bcrypt, file deletion; may be NULL in tests */
+    mono_ns woken_at;      /* when the last poll() stopped waiting and began to run handlers */
 };
 
 mono_ns env_now_mono(struct env *env); /* reads the clock: the loop has a cached one */
@@ -258,5 +283,7 @@ wall_ns env_now_wall(struct env *env);
 void env_random(struct env *env, void *out, size_t len);
 uint64_t env_random_u64(struct env *env);
 struct executor *env_executor_new(struct env *env, const char *name, unsigned threads);
+void env_poll(struct env *env, mono_ns until); /* the loop's business */
+void env_wake(struct env *env);                /* any thread */
 
 #endif

@@ -6,8 +6,8 @@
  * phase see the whole batch; persist starts the writes; output flushes what has become due.
  * Timers due together fire in the order they were started.
  *
- * The loop measures itself: time from the end of a poll to the start of the next is a stall, kept
- * in a histogram and as a maximum.
+ * The loop measures itself: from when a poll stopped waiting (env.woken_at) to the start of the
+ * next is a stall, kept in a histogram and as a maximum. Work of socket handlers counts.
  *
  * Threads: all calls on the loop thread, except loop_stop() and loop_wake(). */
 #ifndef ENV_LOOP_H
@@ -35,7 +35,7 @@ void loop_turn(struct loop *loop, bool block);
 void loop_stop(struct loop *loop); /* any thread */
 void loop_wake(struct loop *loop); /* any thread */
 
-/* The clock as of the end of the last poll. */
+/* The clock as of the end of the last poll; inside a poll's handlers, as of its waking up. */
 mono_ns loop_now(const struct loop *loop);
 
 struct timer;
@@ -47,7 +47,8 @@ struct timer {
     timer_fn *fn;
 };
 void timer_init(struct timer *timer, timer_fn *fn);
-/* Fires once at or after `deadline`. Restarting moves it. */
+/* Fires once at or after `deadline`. Restarting moves it. One that is started while timers fire
+ * never fires before the next turn: a deadline in the past becomes loop_now() + 1. */
 void timer_start(struct loop *loop, struct timer *timer, mono_ns deadline);
 void timer_stop(struct loop *loop, struct timer *timer); /* safe when not running */
 static inline bool timer_running(const struct timer *timer)
@@ -55,7 +56,8 @@ static inline bool timer_running(const struct timer *timer)
     return heap_has(&timer->node);
 }
 
-/* A standing hook: called once each turn in its phase, in order of registration. */
+/* A standing hook: called once each turn in its phase, after the phase's tasks, in order of
+ * registration. A hook may add and remove any hook, itself too. */
 struct hook;
 typedef void hook_fn(struct hook *hook);
 struct hook {
@@ -65,8 +67,9 @@ struct hook {
 void loop_hook_add(struct loop *loop, enum loop_phase phase, struct hook *hook, hook_fn *fn);
 void loop_hook_remove(struct hook *hook);
 
-/* A one-shot task: runs in `phase` of this turn when that is still ahead, else of the next turn,
- * and keeps the poll from waiting. Queueing a queued task does nothing. */
+/* A one-shot task: runs in `phase` of this turn when that is still ahead, else of the next turn
+ * (a phase that has begun is not ahead), and keeps the poll from waiting. Tasks of a phase run in
+ * order of queueing, before its hooks. Queueing a queued task does nothing. */
 struct task;
 typedef void task_fn(struct task *task);
 struct task {

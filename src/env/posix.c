@@ -1,0 +1,177 @@
+#include "env/posix.h"
+
+#include "base/mem.h"
+#include "env/posix_priv.h"
+
+#include <errno.h>
+#include <sys/random.h>
+#include <time.h>
+
+static struct posix_env *posix_of(struct env *env)
+{
+    return CONTAINER_OF(env, struct posix_env, env);
+}
+
+mono_ns posix__now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static mono_ns posix_now_mono(struct env *env)
+{
+    return posix__now();
+}
+
+static wall_ns posix_now_wall(struct env *env)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * (int64_t)NS_PER_SEC + now.tv_nsec;
+}
+
+static void posix_random(struct env *env, void *out, size_t len)
+{
+    uint8_t *next = out;
+    while (len > 0) {
+        ssize_t got = getrandom(next, len, 0);
+        if (got < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            fatal("the system gives no random bytes (getrandom): errno %d", errno);
+        }
+        next += got;
+        len -= (size_t)got;
+    }
+}
+
+void posix__awake(struct posix_env *env)
+{
+    if (!env->is_awake) {
+        env->is_awake = true;
+        env->env.woken_at = posix__now();
+    }
+}
+
+/* libuv wants a callback; that the poll returns is all we need. */
+static void deadline_passed(uv_timer_t *timer)
+{
+    posix__awake(CONTAINER_OF(timer, struct posix_env, deadline));
+}
+
+static void async_woken(uv_async_t *async)
+{
+    struct posix_env *env = CONTAINER_OF(async, struct posix_env, async);
+    posix__awake(env);
+    posix__executors_reap(env);
+}
+
+/* libuv counts in milliseconds: rounds up, so that the poll does not end before `until` and the
+ * loop does not spin through the last fraction. */
+static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
+{
+    uint64_t wait_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
+    uv_update_time(&env->uv);
+    int failed = uv_timer_start(&env->deadline, deadline_passed, wait_ms, 0);
+    ASSERT(failed == 0);
+}
+
+static void posix_poll(struct env *base, mono_ns until)
+{
+    struct posix_env *env = posix_of(base);
+    posix__net_flush(&env->net);
+    uv_run_mode mode = UV_RUN_ONCE;
+    if (until == 0) {
+        mode = UV_RUN_NOWAIT;
+    } else if (until != UINT64_MAX) {
+        mono_ns now = posix__now();
+        if (until <= now) {
+            mode = UV_RUN_NOWAIT;
+        } else {
+            arm_deadline(env, until - now);
+        }
+    }
+    env->is_awake = false;
+    uv_run(&env->uv, mode);
+    uv_timer_stop(&env->deadline);
+    posix__awake(env);
+}
+
+static void posix_wake(struct env *env)
+{
+    int failed = uv_async_send(&posix_of(env)->async);
+    ASSERT(failed == 0);
+}
+
+static const struct env_ops posix_env_ops = {
+    .now_mono = posix_now_mono,
+    .now_wall = posix_now_wall,
+    .random = posix_random,
+    .executor_new = posix__executor_new,
+    .poll = posix_poll,
+    .wake = posix_wake,
+};
+
+struct env *posix_env_new(void)
+{
+    struct posix_env *env = NEW(struct posix_env);
+    env->env.ops = &posix_env_ops;
+    env->env.disk = posix_disk();
+    list_init(&env->executors);
+    int failed = uv_loop_init(&env->uv);
+    if (failed != 0) {
+        fatal("cannot start the event loop: %s", uv_strerror(failed));
+    }
+    failed = uv_async_init(&env->uv, &env->async, async_woken);
+    if (failed != 0) {
+        fatal("cannot start the event loop's wake-up: %s", uv_strerror(failed));
+    }
+    uv_timer_init(&env->uv, &env->deadline);
+    posix__net_init(&env->net, env);
+    env->env.net = &env->net.net;
+    env->env.pool = env_executor_new(&env->env, "pool", POSIX_POOL_THREADS);
+    env->env.woken_at = posix__now();
+    return &env->env;
+}
+
+void posix_env_free(struct env **base)
+{
+    if (*base == NULL) {
+        return;
+    }
+    struct posix_env *env = posix_of(*base);
+    *base = NULL;
+    executor_close(&env->env.pool);
+    ASSERT(list_empty(&env->executors));
+    posix__net_fini(&env->net);
+    for (unsigned i = 0; i < env->signal_count; i++) {
+        uv_close((uv_handle_t *)&env->signals[i].handle, NULL);
+    }
+    uv_close((uv_handle_t *)&env->deadline, NULL);
+    uv_close((uv_handle_t *)&env->async, NULL);
+    uv_run(&env->uv, UV_RUN_DEFAULT);
+    int failed = uv_loop_close(&env->uv);
+    ASSERT(failed == 0);
+    mem_free(env);
+}
+
+static void signal_came(uv_signal_t *handle, int signum)
+{
+    struct posix_signal *signal = CONTAINER_OF(handle, struct posix_signal, handle);
+    posix__awake(signal->env);
+    signal->fn(signum, signal->ctx);
+}
+
+void posix_on_signal(struct env *base, int signum, signal_fn *fn, void *ctx)
+{
+    struct posix_env *env = posix_of(base);
+    ASSERT(env->signal_count < POSIX_SIGNALS_MAX);
+    struct posix_signal *signal = &env->signals[env->signal_count++];
+    *signal = (struct posix_signal){.env = env, .fn = fn, .ctx = ctx};
+    int failed = uv_signal_init(&env->uv, &signal->handle);
+    ASSERT(failed == 0);
+    failed = uv_signal_start(&signal->handle, signal_came, signum);
+    ASSERT(failed == 0);
+}

@@ -1,0 +1,57 @@
+/* Shared inside env/posix*: the struct behind `struct env`, and what its parts need of each other.
+ */
+#ifndef ENV_POSIX_PRIV_H
+#define ENV_POSIX_PRIV_H
+
+#include "env/env.h"
+#include "env/posix.h"
+
+#include <uv.h>
+
+#define POSIX_SIGNALS_MAX 8
+#define POSIX_POOL_THREADS 4
+
+struct posix_signal {
+    uv_signal_t handle;
+    struct posix_env *env;
+    signal_fn *fn;
+    void *ctx;
+};
+
+struct posix_net {
+    struct net net;
+    struct posix_env *env;
+    struct list dirty;   /* sockets whose interest differs from what uv_poll knows */
+    struct list starved; /* listeners that ran out of descriptors */
+    uv_timer_t retry;    /* until starved listeners accept again */
+    unsigned fd_limit;   /* accept up to this descriptor number; the rest is for files */
+    unsigned sock_count; /* open sockets, dials and listeners */
+};
+
+struct posix_env {
+    struct env env;
+    uv_loop_t uv;
+    uv_timer_t deadline; /* ends a poll that waits for a timer of the loop */
+    uv_async_t async;    /* wake() and job completions */
+    struct list executors;
+    struct posix_signal signals[POSIX_SIGNALS_MAX];
+    unsigned signal_count;
+    bool is_awake; /* this poll has run a handler already */
+    struct posix_net net;
+};
+
+/* Every libuv callback that leads to a handler calls it first: notes when the poll woke up. */
+void posix__awake(struct posix_env *env);
+
+mono_ns posix__now(void);
+
+struct executor *posix__executor_new(struct env *env, const char *name, unsigned threads);
+/* Calls done() for what the threads have finished. */
+void posix__executors_reap(struct posix_env *env);
+
+void posix__net_init(struct posix_net *net, struct posix_env *env);
+/* Tells uv_poll about changed interests; before each poll. */
+void posix__net_flush(struct posix_net *net);
+void posix__net_fini(struct posix_net *net);
+
+#endif
