@@ -113,7 +113,7 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start, st
                   struct wal_contents *contents_out, struct errbuf *why);
 
 /* Closes and frees; NULLs; safe on NULL. No append may be in flight. Writes a deferred hard
- * state, without a sync. */
+ * state and syncs. Not from inside a done(). */
 void wal_close(struct wal **wal);
 
 struct wal_snapshot {
