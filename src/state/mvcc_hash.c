@@ -47,7 +47,7 @@ struct mvcc_hash {
     struct errbuf why;
 };
 
-static struct newest *map_slot(const struct newest_map *map, uint64_t hash, struct slice key)
+static struct newest *newest_slot(const struct newest_map *map, uint64_t hash, struct slice key)
 {
     for (size_t i = hash & (map->cap - 1);; i = (i + 1) & (map->cap - 1)) {
         struct newest *slot = &map->slots[i];
@@ -58,7 +58,7 @@ static struct newest *map_slot(const struct newest_map *map, uint64_t hash, stru
     }
 }
 
-static void map_grow(struct newest_map *map)
+static void newest_grow(struct newest_map *map)
 {
     struct newest_map old = *map;
     map->cap = old.cap == 0 ? 1024 : 2 * old.cap;
@@ -66,19 +66,19 @@ static void map_grow(struct newest_map *map)
     for (size_t i = 0; i < old.cap; i++) {
         const struct newest *slot = &old.slots[i];
         if (slot->key_len > 0) {
-            *map_slot(map, slot->hash, slice_of(slot->key, slot->key_len)) = *slot;
+            *newest_slot(map, slot->hash, slice_of(slot->key, slot->key_len)) = *slot;
         }
     }
     mem_free(old.slots);
 }
 
-static void map_set(struct newest_map *map, uint64_t hash, struct slice key, struct revision rev,
-                    bool is_tombstone)
+static void newest_set(struct newest_map *map, uint64_t hash, struct slice key, struct revision rev,
+                       bool is_tombstone)
 {
     if (map->count >= map->cap / 4 * 3) {
-        map_grow(map);
+        newest_grow(map);
     }
-    struct newest *slot = map_slot(map, hash, key);
+    struct newest *slot = newest_slot(map, hash, key);
     bool was_live = slot->key_len > 0 && !slot->is_tombstone;
     map->count += slot->key_len == 0;
     map->live = map->live - was_live + !is_tombstone;
@@ -92,7 +92,7 @@ static void map_set(struct newest_map *map, uint64_t hash, struct slice key, str
     };
 }
 
-static void map_fini(struct newest_map *map)
+static void newest_fini(struct newest_map *map)
 {
     mem_free(map->slots);
     *map = (struct newest_map){0};
@@ -124,11 +124,11 @@ static bool find_newest(void *ctx, struct slice key, struct slice value)
     if (!row_open(find->hash, key, value, &rev, &is_tombstone, &row) || rev.main > find->at) {
         return false;
     }
-    map_set(&find->hash->map, hash64(find->hash->seed, row.key), row.key, rev, is_tombstone);
+    newest_set(&find->hash->map, hash64(find->hash->seed, row.key), row.key, rev, is_tombstone);
     return true;
 }
 
-static FALLIBLE map_fill(struct mvcc_hash *hash, int64_t at)
+static FALLIBLE newest_fill(struct mvcc_hash *hash, int64_t at)
 {
     struct find_newest find = {.hash = hash, .at = at};
     TRY(backend_view_scan(hash->view, BUCKET_KEY, SLICE_EMPTY, SLICE_EMPTY, find_newest, &find,
@@ -145,7 +145,7 @@ static bool is_hashed(const struct mvcc_hash *hash, struct revision rev, bool is
     if (is_tombstone) {
         return false; /* below the compact revision it is removed, at it never hashed */
     }
-    const struct newest *slot = map_slot(&hash->map, hash64(hash->seed, key), key);
+    const struct newest *slot = newest_slot(&hash->map, hash64(hash->seed, key), key);
     return slot->key_len > 0 && slot->main == rev.main && slot->sub == rev.sub;
 }
 
@@ -168,13 +168,13 @@ static bool hash_row(void *ctx, struct slice key, struct slice value)
 static FALLIBLE hash_kv(struct mvcc_hash *hash)
 {
     if (hash->compact > 0) {
-        TRY(map_fill(hash, hash->revision));
+        TRY(newest_fill(hash, hash->revision));
         if (hash->map.live == 0) {
-            map_fini(&hash->map);
-            TRY(map_fill(hash, hash->compact));
+            newest_fini(&hash->map);
+            TRY(newest_fill(hash, hash->compact));
         }
         if (hash->map.cap == 0) {
-            map_grow(&hash->map);
+            newest_grow(&hash->map);
         }
     }
     hash->crc = crc32c(0, "key", 3);
@@ -187,7 +187,7 @@ void mvcc_hash_run(struct mvcc_hash *hash)
 {
     hash->err =
         hash->is_all ? backend_view_hash(hash->view, &hash->crc, &hash->why) : hash_kv(hash);
-    map_fini(&hash->map);
+    newest_fini(&hash->map);
 }
 
 static struct mvcc_hash *hash_new(struct mvcc *store, int64_t revision)
