@@ -737,15 +737,21 @@ static bool iter_move(struct keyindex_iter *iter)
     return place_settle(place);
 }
 
-bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *visited)
+bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget)
 {
-    while (!iter->is_done && iter_move(iter)) {
+    while (!iter->is_done) {
+        if (budget != NULL && *budget == 0) {
+            return false;
+        }
+        if (!iter_move(iter)) {
+            break;
+        }
         const struct keyindex_record *record = place_record(&iter->place);
         if (iter->range.kind != KEY_FROM && !key_range_has(&iter->range, record_key(record))) {
             break;
         }
-        if (visited != NULL) {
-            (*visited)++;
+        if (budget != NULL) {
+            (*budget)--;
         }
         if (keyindex__record_get(record, iter->at, out)) {
             return true;
