@@ -245,14 +245,16 @@ static void apply(struct member *member, const struct raft_entry *entries, size_
 }
 
 static void persist(struct member *member, const struct raft_hard_state *hard_state,
-                    const struct raft_snapshot *snapshot, const struct raft_entry *entries,
-                    size_t count)
+                    struct raft_snapshot *snapshot, const struct raft_entry *entries, size_t count)
 {
     if (hard_state != NULL) {
         member->disk.hard_state = *hard_state;
     }
     if (snapshot != NULL) {
         disk_install(&member->disk, snapshot);
+        struct raft_snapshot *old = member->state;
+        member->state = raft_snapshot_ref(snapshot);
+        raft_snapshot_unref(&old);
     }
     disk_append(&member->disk, entries, count);
 }
@@ -651,6 +653,8 @@ static void plan_arg(struct plan *plan, const struct arg *arg)
         config->check_quorum = is_true;
     } else if (strcmp(arg->key, "max-committed-size-per-ready") == 0) {
         config->committed_bytes_max = number(value);
+    } else if (strcmp(arg->key, "max-size-per-msg") == 0) {
+        config->message_bytes_max = number(value);
     } else if (strcmp(arg->key, "max-uncommitted-size") == 0) {
         config->uncommitted_bytes_max = number(value);
     } else if (strcmp(arg->key, "disable-conf-change-validation") == 0) {
