@@ -200,6 +200,43 @@ uint64_t model_random_below(struct model_random *random, uint64_t end)
     return model_random(random) % end;
 }
 
+static const struct model_mix mixes[] = {
+    {.name = "even",
+     .key_space = 400,
+     .value_max = 200,
+     .delete_pct = 40,
+     .bucket_pct = 5,
+     .huge_pct = 2},
+    {.name = "growing",
+     .key_space = 5000,
+     .value_max = 300,
+     .delete_pct = 15,
+     .bucket_pct = 1,
+     .huge_pct = 1},
+    {.name = "shrinking",
+     .key_space = 300,
+     .value_max = 600,
+     .delete_pct = 60,
+     .bucket_pct = 3,
+     .huge_pct = 5},
+    {.name = "nested",
+     .key_space = 30,
+     .value_max = 100,
+     .delete_pct = 30,
+     .bucket_pct = 40,
+     .huge_pct = 3},
+};
+
+const struct model_mix *model_mix_named(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(mixes); i++) {
+        if (strcmp(mixes[i].name, name) == 0) {
+            return &mixes[i];
+        }
+    }
+    return NULL;
+}
+
 static bool chance(struct model_random *random, uint32_t percent)
 {
     return model_random_below(random, 100) < percent;
@@ -338,4 +375,15 @@ void model_step(struct model_random *random, const struct model_mix *mix, struct
     } else {
         step_put(random, mix, model, bucket, key);
     }
+}
+
+void model_step_top(struct model_random *random, const struct model_mix *mix, struct model *model,
+                    struct bolt_tx *tx)
+{
+    char name[8];
+    snprintf(name, sizeof(name), "b%u", (unsigned)model_random_below(random, 3));
+    struct bolt_bucket *bucket = NULL;
+    ASSERT(bolt_bucket_ensure(bolt_root(tx), slice_str(name), &bucket) == ERR_OK);
+    bolt_bucket_set_fill(bucket, 10 + (unsigned)model_random_below(random, 91));
+    model_step(random, mix, model_bucket_ensure(model, slice_str(name)), bucket);
 }

@@ -46,14 +46,20 @@ uint64_t model_random_below(struct model_random *random, uint64_t end);
 
 /* How a random change is made. */
 struct model_mix {
+    const char *name;
     uint32_t key_space;  /* distinct keys in a bucket */
     uint32_t value_max;  /* bytes, usually */
     uint32_t delete_pct; /* of the operations */
     uint32_t bucket_pct; /* of the operations work on buckets */
     uint32_t huge_pct;   /* of the values take several pages */
 };
+/* "even", "growing", "shrinking" or "nested"; NULL for another name. */
+const struct model_mix *model_mix_named(const char *name);
 /* One random operation on both, anywhere in the tree. ASSERTs that the results agree. */
 void model_step(struct model_random *random, const struct model_mix *mix, struct model *model,
                 struct bolt_bucket *bucket);
+/* The same in one of three top-level buckets, made when missing, with a random fill. */
+void model_step_top(struct model_random *random, const struct model_mix *mix, struct model *model,
+                    struct bolt_tx *tx);
 
 #endif

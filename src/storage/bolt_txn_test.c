@@ -56,18 +56,6 @@ static void compare(struct bolt *db, const struct model *model)
     bolt_read_end(&tx);
 }
 
-/* A step somewhere below the top level. */
-static void step(struct model_random *random, const struct model_mix *mix, struct model *model,
-                 struct bolt_tx *tx)
-{
-    char name[8];
-    snprintf(name, sizeof(name), "b%u", (unsigned)model_random_below(random, 3));
-    struct bolt_bucket *bucket = NULL;
-    assert_int_equal(bolt_bucket_ensure(bolt_root(tx), slice_str(name), &bucket), ERR_OK);
-    bolt_bucket_set_fill(bucket, 10 + (unsigned)model_random_below(random, 91));
-    model_step(random, mix, model_bucket_ensure(model, slice_str(name)), bucket);
-}
-
 struct pinned {
     struct bolt_tx *tx;
     struct model *model;
@@ -75,10 +63,11 @@ struct pinned {
 
 /* One run: transactions of random length, some rolled back, with up to 8 pinned readers, and now
  * and then a reopen. After every commit the whole file is checked and compared. */
-static void run(uint64_t seed, const struct model_mix *mix, struct bolt_options options,
-                unsigned txn_count, unsigned steps_max)
+static void run(uint64_t seed, const char *kind, struct bolt_options options, unsigned txn_count,
+                unsigned steps_max)
 {
     struct model_random random = {seed};
+    const struct model_mix *mix = model_mix_named(kind);
     struct model *model = model_new();
     struct pinned pinned[8] = {0};
     snprintf(path, sizeof(path), "%s/db", test_dir());
@@ -87,7 +76,7 @@ static void run(uint64_t seed, const struct model_mix *mix, struct bolt_options 
         struct model *next = model_clone(model);
         struct bolt_tx *tx = write_begin(db);
         for (uint64_t n = model_random_below(&random, steps_max); n > 0; n--) {
-            step(&random, mix, next, tx);
+            model_step_top(&random, mix, next, tx);
         }
         model_compare(next, bolt_root(tx));
         if (model_random_below(&random, 5) == 0) {
@@ -132,49 +121,40 @@ static void run(uint64_t seed, const struct model_mix *mix, struct bolt_options 
     model_free(&model);
 }
 
-static const struct model_mix even = {
-    .key_space = 400, .value_max = 200, .delete_pct = 40, .bucket_pct = 5, .huge_pct = 2};
-static const struct model_mix growing = {
-    .key_space = 5000, .value_max = 300, .delete_pct = 15, .bucket_pct = 1, .huge_pct = 1};
-static const struct model_mix shrinking = {
-    .key_space = 300, .value_max = 600, .delete_pct = 60, .bucket_pct = 3, .huge_pct = 5};
-static const struct model_mix nested = {
-    .key_space = 30, .value_max = 100, .delete_pct = 30, .bucket_pct = 40, .huge_pct = 3};
-
 TEST(bolt_txn, random_changes_agree_with_the_model)
 {
     for (uint64_t seed = 1; seed <= 6; seed++) {
-        run(seed, &even, (struct bolt_options){.no_sync = true}, 40, 200);
+        run(seed, "even", (struct bolt_options){.no_sync = true}, 40, 200);
     }
 }
 
 TEST(bolt_txn, random_changes_on_small_pages)
 {
     for (uint64_t seed = 11; seed <= 14; seed++) {
-        run(seed, &growing, (struct bolt_options){.no_sync = true, .page_size = 1024}, 30, 1000);
-        run(seed, &shrinking, (struct bolt_options){.no_sync = true, .page_size = 1024}, 60, 300);
+        run(seed, "growing", (struct bolt_options){.no_sync = true, .page_size = 1024}, 30, 1000);
+        run(seed, "shrinking", (struct bolt_options){.no_sync = true, .page_size = 1024}, 60, 300);
     }
 }
 
 TEST(bolt_txn, random_nested_buckets)
 {
     for (uint64_t seed = 21; seed <= 28; seed++) {
-        run(seed, &nested, (struct bolt_options){.no_sync = true}, 60, 60);
+        run(seed, "nested", (struct bolt_options){.no_sync = true}, 60, 60);
     }
 }
 
 TEST(bolt_txn, random_changes_without_a_map)
 {
     for (uint64_t seed = 31; seed <= 33; seed++) {
-        run(seed, &even, (struct bolt_options){.no_sync = true, .no_map = true}, 40, 200);
-        run(seed, &nested, (struct bolt_options){.no_sync = true, .no_map = true}, 40, 60);
+        run(seed, "even", (struct bolt_options){.no_sync = true, .no_map = true}, 40, 200);
+        run(seed, "nested", (struct bolt_options){.no_sync = true, .no_map = true}, 40, 60);
     }
 }
 
 TEST(bolt_txn, random_changes_with_etcds_options)
 {
     for (uint64_t seed = 41; seed <= 43; seed++) {
-        run(seed, &growing,
+        run(seed, "growing",
             (struct bolt_options){
                 .no_sync = true, .no_freelist_sync = true, .initial_map_size = 1ull << 33},
             40, 1000);
