@@ -126,8 +126,7 @@ static void propose_all(struct node *node)
     size_t count = 0;
     if (node->batch_cap < node->proposal_count) {
         node->batch_cap = node->proposal_cap;
-        node->batch =
-            mem_realloc(node->batch, node->batch_cap * sizeof(struct raft_payload *));
+        node->batch = mem_realloc(node->batch, node->batch_cap * sizeof(struct raft_payload *));
     }
     for (size_t i = 0; i < node->proposal_count; i++) {
         struct proposal *proposal = &node->proposals[i];
@@ -161,8 +160,7 @@ static void on_persist(struct hook *hook)
 {
     struct node *node = CONTAINER_OF(hook, struct node, persist_hook);
     drive(node);
-    if (node->proposal_count > 0 && !node->is_stopping &&
-        raft_leader(node->raft) != RAFT_NONE) {
+    if (node->proposal_count > 0 && !node->is_stopping && raft_leader(node->raft) != RAFT_NONE) {
         /* Leadership came in this very turn: what waited for it need not wait for the next. */
         propose_all(node);
         drive(node);
@@ -192,8 +190,7 @@ struct node *node_new(const struct node_options *options)
     loop_hook_add(options->loop, LOOP_STEP, &node->step_hook, on_step);
     loop_hook_add(options->loop, LOOP_PERSIST, &node->persist_hook, on_persist);
     timer_init(&node->tick, on_tick);
-    timer_start(options->loop, &node->tick,
-                loop_now(options->loop) + options->tick_ms * NS_PER_MS);
+    timer_start(options->loop, &node->tick, loop_now(options->loop) + options->tick_ms * NS_PER_MS);
     return node;
 }
 

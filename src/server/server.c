@@ -264,8 +264,7 @@ static void on_compact_timer(struct timer *timer)
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
     int wait_ms = mvcc_compact_step(server->mvcc);
     if (wait_ms >= 0 && !server->is_stopping) {
-        timer_start(server->loop, timer,
-                    loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
+        timer_start(server->loop, timer, loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
     }
 }
 
@@ -326,8 +325,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
     return ERR_OK;
 }
 
-FALLIBLE server_open(const struct server_options *options, struct server **out,
-                     struct errbuf *why)
+FALLIBLE server_open(const struct server_options *options, struct server **out, struct errbuf *why)
 {
     struct server *server = NEW(struct server);
     server->options = *options;
@@ -376,8 +374,8 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    if (server->conf_state.voters.count == 1 && raft_id_set_has(&server->conf_state.voters,
-                                                                server->member_id)) {
+    if (server->conf_state.voters.count == 1 &&
+        raft_id_set_has(&server->conf_state.voters, server->member_id)) {
         raft_campaign(raft); /* nobody else could win: why wait for the timeout */
     }
     loop_wake(server->loop);

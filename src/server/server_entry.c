@@ -114,7 +114,7 @@ struct raft_payload *server__encode_publish(struct server *server)
     struct member self = {.id = server->member_id, .name = mem_strdup(server->config->name)};
     for (size_t i = 0; i < server->config->advertise_client_urls.count; i++) {
         member_urls_add(&self.client_urls,
-                        slice_str(server->config->advertise_client_urls.urls[i].text));
+                        slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
     snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
@@ -277,10 +277,8 @@ static void apply_version(struct server *server, struct slice version, bool writ
     if (writes) {
         backend_put(server->backend, BUCKET_CLUSTER, SLICE("clusterVersion"), version);
     }
-    LOG_INFO(&server->log, "set initial cluster version",
-             log_hex("cluster-id", server->cluster_id),
-             log_hex("local-member-id", server->member_id),
-             log_slice("cluster-version", version));
+    LOG_INFO(&server->log, "set initial cluster version", log_hex("cluster-id", server->cluster_id),
+             log_hex("local-member-id", server->member_id), log_slice("cluster-version", version));
 }
 
 /* "/0/members/<hex id>/attributes" */
@@ -291,8 +289,8 @@ static bool attributes_path(const char *path, member_id *out)
            path[end] == '\0';
 }
 
-static void apply_v2(struct server *server, const Etcdserverpb__Request *request,
-                     raft_index index, bool writes)
+static void apply_v2(struct server *server, const Etcdserverpb__Request *request, raft_index index,
+                     bool writes)
 {
     member_id id;
     if (strcmp(request->method, "SYNC") == 0 || strcmp(request->method, "QGET") == 0) {
@@ -360,16 +358,15 @@ static void follow_up(struct server *server, enum request_kind kind, const void 
     }
 }
 
-static enum status apply_request(struct server *server, enum request_kind kind,
-                                 const void *message, struct arena *arena, struct slice *reply)
+static enum status apply_request(struct server *server, enum request_kind kind, const void *message,
+                                 struct arena *arena, struct slice *reply)
 {
     mono_ns began = env_now_mono(server->options.env);
     enum status status = dispatch(server, kind, message, arena, reply);
     uint64_t took = env_now_mono(server->options.env) - began;
     server_metrics_applied(server->metrics, kind, status == STATUS_OK, took);
     if ((int64_t)took > server->config->warning_apply_duration_ns) {
-        LOG_WARN(&server->log, "apply request took too long",
-                 log_duration("took", (int64_t)took),
+        LOG_WARN(&server->log, "apply request took too long", log_duration("took", (int64_t)took),
                  log_duration("expected-duration", server->config->warning_apply_duration_ns),
                  log_str("request", request_kind_name(kind)));
     }
@@ -380,8 +377,8 @@ static enum status apply_request(struct server *server, enum request_kind kind,
 /* The proposer's own request: applied as it was decoded, and answered. */
 static void apply_attached(struct server *server, struct server_request *request)
 {
-    enum status status = apply_request(server, request->kind, request->message, request->arena,
-                                       &request->reply);
+    enum status status =
+        apply_request(server, request->kind, request->message, request->arena, &request->reply);
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {

@@ -50,12 +50,12 @@ struct server {
     bool is_stopping;
 
     /* Requests. */
-    struct list proposed; /* writes in raft's hands, by start */
-    struct list reads;    /* linearizable reads of this turn */
-    struct list reading;  /* reads that wait for the read index asked for */
-    struct list confirmed; /* reads whose index is known but not applied */
-    struct list immediate; /* reads of local state, this turn */
-    struct list finished; /* done() is due */
+    struct list proposed;   /* writes in raft's hands, by start */
+    struct list reads;      /* linearizable reads of this turn */
+    struct list reading;    /* reads that wait for the read index asked for */
+    struct list confirmed;  /* reads whose index is known but not applied */
+    struct list immediate;  /* reads of local state, this turn */
+    struct list finished;   /* done() is due */
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
     uint64_t read_context;  /* of the read index asked for */
