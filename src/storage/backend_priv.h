@@ -125,7 +125,7 @@ struct backend {
     struct revision last_row; /* the highest put */
 
     bool is_applying;
-    bool is_closing; /* the executor takes no more jobs */
+    bool is_closing;     /* the executor takes no more jobs */
     bool is_index_dirty; /* index or term differ from what the last seal carried */
     uint64_t index;
     uint64_t term;
