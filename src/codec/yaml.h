@@ -20,6 +20,7 @@
 #define YAML_LEN_MAX (1u << 20)
 #define YAML_DEPTH_MAX 64
 #define YAML_NODES_MAX 100000
+#define YAML_ANCHORS_MAX 1000
 
 enum yaml_kind {
     YAML_KIND_NULL,
