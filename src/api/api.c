@@ -22,8 +22,10 @@ struct api *api_new(const struct api_options *options)
     api->options = *options;
     api->server = options->server;
     api->config = server_config(options->server);
-    api->client_web = (struct web){.api = api};
-    api->metrics_web = (struct web){.api = api, .is_metrics_only = true};
+    api->client_web =
+        (struct web){.api = api, .is_client = true, .has_metrics = true, .has_version = true};
+    api->metrics_web = (struct web){.api = api, .has_metrics = true};
+    api->peer_web = (struct web){.api = api, .has_version = true};
     api->rpc_metrics = rpc_metrics_new(options->metrics);
     api->health_ok = metrics_counter(options->metrics, "etcd_server_health_success",
                                      "The total number of successful health checks", "");
@@ -48,6 +50,21 @@ void api_free(struct api **api)
     }
 }
 
+static struct web *web_of(struct api *api, enum api_listener kind)
+{
+    switch (kind) {
+    case API_CLIENT:
+    case API_CLIENT_GRPC:
+    case API_CLIENT_HTTP:
+        return &api->client_web;
+    case API_METRICS:
+        return &api->metrics_web;
+    case API_PEER:
+        return &api->peer_web;
+    }
+    UNREACHABLE();
+}
+
 struct http_server *api_http_server(struct api *api, enum api_listener kind)
 {
     const struct config *config = api->config;
@@ -59,9 +76,9 @@ struct http_server *api_http_server(struct api *api, enum api_listener kind)
                             ? (uint64_t)config->grpc_keepalive_interval_ns
                             : UINT64_MAX,
         .keepalive_timeout_ns = (uint64_t)config->grpc_keepalive_timeout_ns,
-        .grpc_off = kind == API_CLIENT_HTTP || kind == API_METRICS,
+        .grpc_off = kind == API_CLIENT_HTTP || kind == API_METRICS || kind == API_PEER,
         .on_request = kind == API_CLIENT_GRPC ? NULL : web__on_request,
-        .ctx = kind == API_METRICS ? &api->metrics_web : &api->client_web,
+        .ctx = web_of(api, kind),
         .grpc_ctx = api,
     };
     struct http_server *server = http_server_new(api->options.env, api->options.loop, &options);

@@ -38,6 +38,7 @@ enum api_listener {
     API_CLIENT_GRPC, /* gRPC only: --listen-client-http-urls takes the rest */
     API_CLIENT_HTTP, /* HTTP only */
     API_METRICS,     /* /metrics and health only */
+    API_PEER,        /* what other members see: /version so far */
 };
 
 /* A server with the services and endpoints of that kind; free it with http_server_free(). */

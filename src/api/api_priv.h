@@ -10,7 +10,9 @@ struct rpc_tables;
 /* What a listener serves: the context of its requests. */
 struct web {
     struct api *api;
-    bool is_metrics_only; /* --listen-metrics-urls: no CORS, no host check, no /version */
+    bool is_client; /* the client API: CORS, Host check, /version, /debug, gateway */
+    bool has_metrics;
+    bool has_version;
 };
 
 /* etcd_server_healthcheck{,s_total} of one check. */
@@ -29,6 +31,7 @@ struct api {
     struct rpc_tables *tables; /* rpc.c's */
     struct web client_web;
     struct web metrics_web;
+    struct web peer_web;
     struct metric *health_ok;
     struct metric *health_failed;
     struct check_series checks[8];

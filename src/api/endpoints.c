@@ -210,19 +210,19 @@ static void route(const struct web *web, struct http_request *request)
 {
     struct slice path = http_path(request);
     struct slice rest;
-    if (slice_eq_str(path, "/metrics")) {
+    if (web->has_metrics && slice_eq_str(path, "/metrics")) {
         metrics(web, request);
-    } else if (slice_eq_str(path, "/health")) {
+    } else if (web->has_metrics && slice_eq_str(path, "/health")) {
         web__health(web, request);
-    } else if (is_under(path, "/livez", &rest)) {
+    } else if (web->has_metrics && is_under(path, "/livez", &rest)) {
         web__livez(web, request, rest);
-    } else if (is_under(path, "/readyz", &rest)) {
+    } else if (web->has_metrics && is_under(path, "/readyz", &rest)) {
         web__readyz(web, request, rest);
-    } else if (slice_eq_str(path, "/version") && !web->is_metrics_only) {
+    } else if (web->has_version && slice_eq_str(path, "/version")) {
         version(web, request);
-    } else if (slice_eq_str(path, "/debug/vars") && !web->is_metrics_only) {
+    } else if (web->is_client && slice_eq_str(path, "/debug/vars")) {
         debug_vars(web, request);
-    } else if (is_under(path, "/v3", &rest) && !web->is_metrics_only &&
+    } else if (web->is_client && is_under(path, "/v3", &rest) &&
                web->api->config->enable_grpc_gateway) {
         web__reply(web, request, 501, "application/json",
                    SLICE("{\"code\":12,\"message\":\"etcd.c: the JSON gateway is not built yet in "
@@ -235,7 +235,7 @@ static void route(const struct web *web, struct http_request *request)
 void web__on_request(struct http_request *request, void *ctx)
 {
     const struct web *web = ctx;
-    if (!web->is_metrics_only && !host_is_allowed(web->api, request)) {
+    if (web->is_client && !host_is_allowed(web->api, request)) {
         struct slice host = SLICE_EMPTY;
         http_header(request, "Host", &host);
         http_reply_error(request, 421,
@@ -246,7 +246,7 @@ void web__on_request(struct http_request *request, void *ctx)
                                       (const char *)host.data));
         return;
     }
-    if (!web->is_metrics_only && slice_eq_str(http_method(request), "OPTIONS")) {
+    if (web->is_client && slice_eq_str(http_method(request), "OPTIONS")) {
         reply(web, request, 200, NULL, 0, SLICE_EMPTY);
         return;
     }

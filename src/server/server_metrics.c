@@ -19,9 +19,6 @@ struct server_metrics {
     struct histogram *wal_fsync;
     struct metric *wal_bytes;
     struct histogram *backend_commit;
-    struct histogram *commit_rebalance;
-    struct histogram *commit_spill;
-    struct histogram *commit_write;
     struct histogram *snap_fsync;
     struct histogram *snap_save;
     struct histogram *stall;
@@ -150,15 +147,6 @@ static void add_disk(struct server_metrics *m)
         gauge(s, "etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.");
     m->backend_commit = disk_histogram(s, "etcd_disk_backend_commit_duration_seconds",
                                        "The latency distributions of commit called by backend.");
-    m->commit_rebalance =
-        disk_histogram(s, "etcd_debugging_disk_backend_commit_rebalance_duration_seconds",
-                       "The latency distributions of commit.rebalance called by bboltdb backend.");
-    m->commit_spill =
-        disk_histogram(s, "etcd_debugging_disk_backend_commit_spill_duration_seconds",
-                       "The latency distributions of commit.spill called by bboltdb backend.");
-    m->commit_write =
-        disk_histogram(s, "etcd_debugging_disk_backend_commit_write_duration_seconds",
-                       "The latency distributions of commit.write called by bboltdb backend.");
     m->snap_fsync = disk_histogram(s, "etcd_snap_fsync_duration_seconds",
                                    "The latency distributions of fsync called by snap.");
     m->snap_save = disk_histogram(s, "etcd_debugging_snap_save_total_duration_seconds",
@@ -292,9 +280,6 @@ void server_metrics_committed(void *ctx, const struct backend_commit *commit)
     struct server *server = ctx;
     struct server_metrics *m = server->metrics;
     histogram_observe(m->backend_commit, (double)commit->total_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_rebalance, (double)commit->rebalance_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_spill, (double)commit->spill_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_write, (double)commit->write_ns / (double)NS_PER_SEC);
 }
 
 void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns)

@@ -173,7 +173,8 @@ FALLIBLE bolt__map_extend(struct bolt *db, uint64_t len, struct errbuf *why)
 }
 
 /* Makes the file hold `len` bytes, by bbolt's steps. The size must be on the disk before pages
- * beyond the old one are relied upon, hence the full sync. */
+ * beyond the old one are relied upon, hence the full sync. Where bbolt truncates, this allocates:
+ * a full disk is met here and not while writing pages, and later writes need no allocation. */
 static FALLIBLE file_grow(struct bolt *db, uint64_t len, struct errbuf *why)
 {
     if (len <= db->file_size) {
@@ -182,7 +183,7 @@ static FALLIBLE file_grow(struct bolt *db, uint64_t len, struct errbuf *why)
     const uint64_t step = (uint64_t)16 << 20;
     uint64_t size = db->map_size <= step ? db->map_size : len + step;
     ASSERT(size >= len);
-    TRY(file_truncate(db->file, size, why));
+    TRY(file_preallocate(db->file, size, why));
     if (!db->options.no_sync) {
         TRY(file_sync(db->file, why));
     }

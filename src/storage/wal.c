@@ -372,7 +372,11 @@ static void collect(struct wal *wal, struct list *finished)
     wal->stats.cuts_unprepared += job->unprepared_count;
     wal->stats.bytes += job->bytes;
     wal->stats.syncs += job->sync_count;
-    wal->spare = job->spare;
+    if (job->spare != NULL) { /* not used; else one may have come meanwhile */
+        ASSERT(wal->spare == NULL);
+        wal->spare = job->spare;
+        job->spare = NULL;
+    }
     mem_free(job->cuts);
     job->cuts = NULL;
     job->cut_count = 0;
@@ -430,7 +434,6 @@ void wal_defer_state(struct wal *wal, const struct raft_hard_state *state)
     wal->deferred = *state;
 }
 
-/* etcd keeps the segment that holds `index` and the one before it. */
 void wal_release_to(struct wal *wal, raft_index index)
 {
     size_t above = 0;
@@ -690,6 +693,12 @@ size_t wal_segment_count(const struct wal *wal)
 bool wal_is_idle(const struct wal *wal)
 {
     return !wal->is_running && list_empty(&wal->queue);
+}
+
+uint64_t wal__tail_offset(const struct wal *wal)
+{
+    ASSERT(wal_is_idle(wal));
+    return wal->tail.offset;
 }
 
 void wal_check(const struct wal *wal)

@@ -111,4 +111,7 @@ FALLIBLE wal__read_all(struct disk *disk, const char *dir, const struct wal__seg
                        struct wal_position start, struct wal_contents *out,
                        struct wal__tail *tail_out, struct errbuf *why);
 
+/* Where the next record goes in the last segment. Nothing may be in flight. */
+uint64_t wal__tail_offset(const struct wal *wal);
+
 #endif

@@ -1,15 +1,17 @@
 /* Records out of hostile files: nothing is believed before it is checked, and the file is read once
  * in large pieces.
  *
- * A torn tail is told from damage as etcd tells it, because cutting damage off would lose what was
- * acknowledged. Disks write sectors whole, and segments are zeros until they are written, so a
- * record in the last segment that fails its check is torn when one of the sectors it covers (its
- * share of the first and the last one) is all zero. Otherwise somebody changed bytes.
+ * A torn tail is told from damage, because cutting damage off would lose what was acknowledged.
+ * Disks write sectors whole, and segments are zeros until they are written. So a record in the
+ * last segment that fails its check is torn when one of the sectors it covers (its share of the
+ * first and the last one) is all zero, or when it reaches beyond the end of the file; otherwise
+ * somebody changed bytes. That is etcd's rule.
  *
- * Where we differ: etcd takes every record that reaches beyond the end of its file for torn. A
- * flipped bit in a length would then cut all that follows. A length is 8 aligned bytes, so it lies
- * in one sector and cannot be torn itself; we take such a record for torn only if what its own
- * fields say agrees with the length, or if a sector of it is all zero. */
+ * We ask for one thing more. A changed length makes a record reach into the zeros behind the log,
+ * or beyond the end, and etcd's rule would cut off all that follows. But a length is 8 aligned
+ * bytes in one sector and cannot be torn itself, and the fields at the start of a record tell its
+ * length a second time. So the record is torn only if they agree with its length, or if the sector
+ * that holds them never came. */
 #include "storage/wal_priv.h"
 
 #include "base/digest.h"
@@ -17,6 +19,8 @@
 #include "codec/pbwire.h"
 
 #define WINDOW_BYTES ((size_t)1 << 20)
+/* Tags and values of type and crc, tag and length of data. */
+#define HEAD_BYTES_MAX ((size_t)3 * (1 + PBWIRE_VARINT_MAX))
 
 void wal__reader_init(struct wal__reader *r, struct disk *disk, const char *dir,
                       const struct wal__segments *segments)
@@ -107,17 +111,6 @@ static bool has_zero_sector(struct slice bytes, uint64_t offset)
     return false;
 }
 
-/* A record that fails its check: torn or damaged? `bytes` follow the frame's length. */
-static FALLIBLE torn_or_corrupt(struct wal__reader *r, struct slice bytes, const char *what,
-                                enum wal__next *next_out, struct errbuf *why)
-{
-    if (is_last_segment(r) && has_zero_sector(bytes, r->offset + WAL_FRAME_BYTES)) {
-        *next_out = WAL_NEXT_TORN;
-        return ERR_OK;
-    }
-    return corrupt(r, why, what);
-}
-
 /* Do the fields at the start of a record add up to its length? A file that ends before the fields
  * do has nothing to say against it. */
 static bool length_is_plausible(struct slice start, uint64_t record_len)
@@ -139,28 +132,48 @@ static bool length_is_plausible(struct slice start, uint64_t record_len)
            data_len < record_len && head_len == record_len - data_len;
 }
 
+/* Did a sector that holds the fields at the start of a record never come? */
+static bool head_is_torn(struct slice bytes, uint64_t offset)
+{
+    size_t share = WAL_SECTOR_BYTES - (size_t)(offset % WAL_SECTOR_BYTES);
+    if (bytes.len <= share) {
+        return is_zero(bytes);
+    }
+    struct slice rest = slice_skip(bytes, share);
+    rest.len = rest.len < WAL_SECTOR_BYTES ? rest.len : WAL_SECTOR_BYTES;
+    return is_zero(slice_of(bytes.data, share)) || (share < HEAD_BYTES_MAX && is_zero(rest));
+}
+
+/* A record that fails its check: torn or damaged? `bytes` follow the frame's length, up to the end
+ * of the record or of the file. */
+static FALLIBLE torn_or_corrupt(struct wal__reader *r, struct slice bytes, uint64_t record_len,
+                                const char *what, enum wal__next *next_out, struct errbuf *why)
+{
+    uint64_t offset = r->offset + WAL_FRAME_BYTES;
+    bool is_cut = bytes.len < record_len;
+    if (is_last_segment(r) &&
+        (bytes.len == 0 || head_is_torn(bytes, offset) ||
+         (length_is_plausible(bytes, record_len) && (is_cut || has_zero_sector(bytes, offset))))) {
+        *next_out = WAL_NEXT_TORN;
+        return ERR_OK;
+    }
+    return corrupt(r, why, what);
+}
+
 /* A record that reaches beyond the end of its file. */
 static FALLIBLE oversized(struct wal__reader *r, uint64_t record_len, enum wal__next *next_out,
                           struct errbuf *why)
 {
-    static const char what[] = "a record longer than the rest of the file";
-    if (!is_last_segment(r)) {
-        return corrupt(r, why, what);
-    }
-    uint64_t rest = r->size - r->offset;
-    size_t need = rest < WAL_RECORD_BYTES_MAX ? (size_t)rest : (size_t)WAL_RECORD_BYTES_MAX;
     struct slice bytes;
-    TRY(fill(r, need, &bytes, why));
+    TRY(fill(r, WAL_FRAME_BYTES + HEAD_BYTES_MAX + WAL_SECTOR_BYTES, &bytes, why));
     bytes = bytes.len < WAL_FRAME_BYTES ? SLICE_EMPTY : slice_skip(bytes, WAL_FRAME_BYTES);
-    if (bytes.len == 0 || length_is_plausible(bytes, record_len)) {
-        *next_out = WAL_NEXT_TORN;
-        return ERR_OK;
-    }
-    return torn_or_corrupt(r, bytes, what, next_out, why);
+    return torn_or_corrupt(r, bytes, record_len, "a record longer than the rest of the file",
+                           next_out, why);
 }
 
-static FALLIBLE check_record(struct wal__reader *r, struct slice framed, struct raftpb_record *rec,
-                             enum wal__next *next_out, struct errbuf *why)
+static FALLIBLE check_record(struct wal__reader *r, struct slice framed, uint64_t record_len,
+                             struct raftpb_record *rec, enum wal__next *next_out,
+                             struct errbuf *why)
 {
     if (rec->type == WAL_RECORD_CRC) {
         /* A fresh chain takes over whatever the first segment read says. */
@@ -172,7 +185,7 @@ static FALLIBLE check_record(struct wal__reader *r, struct slice framed, struct 
     }
     uint32_t crc = crc32c(r->crc, rec->data.data, rec->data.len);
     if (crc != rec->crc) {
-        return torn_or_corrupt(r, framed, "walpb: crc mismatch", next_out, why);
+        return torn_or_corrupt(r, framed, record_len, "walpb: crc mismatch", next_out, why);
     }
     r->crc = crc;
     return ERR_OK;
@@ -198,9 +211,9 @@ static FALLIBLE read_record(struct wal__reader *r, uint64_t frame, enum wal__nex
     }
     struct slice framed = slice_skip(bytes, WAL_FRAME_BYTES);
     if (raftpb_record_decode(slice_of(framed.data, (size_t)record_len), out) != ERR_OK) {
-        return torn_or_corrupt(r, framed, "an undecodable record", next_out, why);
+        return torn_or_corrupt(r, framed, record_len, "an undecodable record", next_out, why);
     }
-    TRY(check_record(r, framed, out, next_out, why));
+    TRY(check_record(r, framed, record_len, out, next_out, why));
     if (*next_out == WAL_NEXT_RECORD) {
         r->offset += need;
     }
