@@ -5,7 +5,6 @@
  * usage: mvcc_hash COPY_OF_DB [REV ...]
  *
  * The file is opened for writing: give it a copy. */
-#include "env/posix.h"
 #include "state/mvcc.h"
 #include "storage/manual_env.h"
 
@@ -37,7 +36,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: mvcc_hash COPY_OF_DB [REV ...]\n");
         return 2;
     }
-    manual_env_init(&manual, posix_disk());
+    manual_env_init(&manual, NULL);
     struct backend_options options = {.env = &manual.env, .path = argv[1]};
     if (backend_open(&options, &backend, &why) != ERR_OK) {
         fatal("%s", why.text);
