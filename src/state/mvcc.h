@@ -113,8 +113,8 @@ struct mvcc_read {
     struct mvcc *store;
     struct list link;
     struct keyindex_iter iter;
-    int64_t at;         /* the revision read */
-    bool is_current;    /* opened at the newest revision */
+    int64_t at;      /* the revision read */
+    bool is_current; /* opened at the newest revision */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;

@@ -6,7 +6,6 @@
  * entries up to its consistent index made. */
 #include "base/digest.h"
 #include "base/mem.h"
-#include "env/posix.h"
 #include "state/mvcc.h"
 #include "storage/manual_env.h"
 
@@ -121,7 +120,7 @@ static void on_changed(void *ctx, int64_t revision, const struct mvcc_change *ch
 static void open_store(struct world *world, const char *path)
 {
     struct errbuf why = {.text = ""};
-    manual_env_init(&world->manual, posix_disk());
+    manual_env_init(&world->manual, NULL);
     struct backend_options backend = {
         .env = &world->manual.env, .path = path, .no_sync = true, .batch_limit = 40};
     enum err err = backend_open(&backend, &world->backend, &why);
@@ -466,7 +465,7 @@ static void do_restart(struct world *world)
 static void do_crash(struct world *world)
 {
     struct buf bytes = {0};
-    struct disk *disk = posix_disk();
+    struct disk *disk = world->manual.env.disk;
     enum err err = disk_read_file(disk, world->path, SIZE_MAX, &bytes, NULL);
     ASSERT(err == ERR_OK);
     close_store(world);
@@ -545,9 +544,9 @@ static struct world *world_new(void)
 static void world_free(struct world *world)
 {
     close_store(world);
-    enum err err = disk_unlink(posix_disk(), world->path, NULL);
+    enum err err = disk_unlink(world->manual.env.disk, world->path, NULL);
     ASSERT(err == ERR_OK);
-    err = disk_rmdir(posix_disk(), world->dir, NULL);
+    err = disk_rmdir(world->manual.env.disk, world->dir, NULL);
     ASSERT(err == ERR_OK);
     model_back_to(&world->model, 0);
     mem_free(world);

@@ -2,7 +2,6 @@
 
 #include "base/mem.h"
 #include "codec/pbwire.h"
-#include "env/posix.h"
 #include "storage/manual_env.h"
 #include "unit.h"
 
@@ -27,7 +26,7 @@ static void on_compacted(void *ctx, int64_t revision)
 
 static FALLIBLE try_open(struct fixture *f, struct errbuf *why)
 {
-    manual_env_init(&f->manual, posix_disk());
+    manual_env_init(&f->manual, NULL);
     struct backend_options backend = {.env = &f->manual.env, .path = f->path, .no_sync = true};
     TRY(backend_open(&backend, &f->backend, why));
     struct mvcc_options options = {

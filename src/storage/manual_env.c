@@ -1,5 +1,7 @@
 #include "storage/manual_env.h"
 
+#include "env/posix.h"
+
 static struct manual_env *manual_of(struct env *env)
 {
     return CONTAINER_OF(env, struct manual_env, env);
@@ -53,7 +55,7 @@ void manual_env_init(struct manual_env *manual, struct disk *disk)
         .close = manual_close,
     };
     *manual = (struct manual_env){
-        .env = {.ops = &env_ops, .disk = disk},
+        .env = {.ops = &env_ops, .disk = disk == NULL ? posix_disk() : disk},
         .executor = {.ops = &executor_ops},
         .now = 1,
     };

@@ -13,6 +13,7 @@ struct manual_env {
     mono_ns now;
 };
 
+/* disk NULL: the real one. */
 void manual_env_init(struct manual_env *manual, struct disk *disk);
 /* Runs, then finishes, the oldest job. False when there is none. */
 bool manual_run(struct manual_env *manual);
