@@ -48,7 +48,8 @@ static uint64_t resident_bytes(void)
     return info.resident_bytes;
 }
 
-/* ---- process metrics -------------------------------------------------------------------------- */
+/* ---- process metrics --------------------------------------------------------------------------
+ */
 
 static void collect_process(void *ctx)
 {
@@ -79,7 +80,8 @@ static void add_process_metrics(struct process *p)
     metrics_on_collect(p->metrics, collect_process, p);
 }
 
-/* ---- listeners -------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------
+ */
 
 /* How net_listen() names what a URL says. */
 static void address_of(const struct url *url, const char **host, const char **port)
@@ -151,7 +153,8 @@ static FALLIBLE serve_all(struct process *p, struct errbuf *why)
     return serve(p, API_METRICS, &config->listen_metrics_urls, why);
 }
 
-/* ---- start and stop ---------------------------------------------------------------------------- */
+/* ---- start and stop ----------------------------------------------------------------------------
+ */
 
 static void on_ready(void *ctx)
 {

@@ -2,12 +2,17 @@
 
 #include "base/mem.h"
 
-/* A ready on its way through the disk. */
+/* A ready on its way through the disk.
+ *
+ * raft hears of completions in the order of the readys, and a completion vouches for everything
+ * handed out before it. So a ready with nothing to wait for still waits behind one whose sync is
+ * in flight: telling raft of it at once would acknowledge entries that are not durable. */
 struct slot {
-    struct list link; /* free slots */
+    struct list link; /* in flight, oldest first; or free */
     struct node *node;
     struct raft_ready ready;
     struct wal_write write;
+    bool is_written; /* its own part is done */
 };
 
 struct proposal {
@@ -23,7 +28,7 @@ struct node {
     struct hook persist_hook;
     struct timer tick;
     bool is_stopping;
-    size_t in_flight; /* slots in the WAL's hands */
+    struct list in_flight; /* slots that raft has not been told of */
     struct list free_slots;
 
     struct proposal *proposals; /* not seen by raft yet, oldest first */
@@ -57,26 +62,40 @@ static void slot_put(struct slot *slot)
     list_add_head(&slot->node->free_slots, &slot->link);
 }
 
-static void persisted(struct wal_write *write)
+/* Tells raft of the slots that are done, as far as none before them is not. */
+static void complete(struct node *node)
 {
-    struct slot *slot = CONTAINER_OF(write, struct slot, write);
-    ASSERT(slot->node->in_flight > 0);
-    slot->node->in_flight--;
-    raft_persisted(slot->node->raft, &slot->ready);
-    slot_put(slot);
+    LIST_FOR_EACH (&node->in_flight, link) {
+        struct slot *slot = CONTAINER_OF(link, struct slot, link);
+        if (!slot->is_written) {
+            return;
+        }
+        raft_persisted(node->raft, &slot->ready);
+        list_del(&slot->link);
+        slot_put(slot);
+    }
 }
 
-/* Hands the ready's writes to the WAL. False: there was nothing that had to be waited for. */
-static bool persist(struct node *node, struct slot *slot)
+static void written(struct wal_write *write)
+{
+    struct slot *slot = CONTAINER_OF(write, struct slot, write);
+    slot->is_written = true;
+    complete(slot->node);
+}
+
+/* Hands the ready's writes to the WAL. A commit index that moved alone is written with the next
+ * append: losing it costs a restarted member nothing but a little replay. */
+static void persist(struct node *node, struct slot *slot)
 {
     const struct raft_ready *ready = &slot->ready;
-    bool writes_entries = ready->entry_count > 0 || ready->snapshot != NULL;
-    if (!writes_entries && !ready->must_sync && ready->after_count == 0) {
+    bool must_write = ready->entry_count > 0 || ready->must_sync || ready->after_count > 0;
+    slot->is_written = !must_write;
+    list_add_tail(&node->in_flight, &slot->link);
+    if (!must_write) {
         if (ready->has_hard_state) {
             wal_defer_state(node->wal, &ready->hard_state);
         }
-        raft_persisted(node->raft, ready);
-        return false;
+        return;
     }
     slot->write = (struct wal_write){
         .entries = ready->entries,
@@ -84,11 +103,9 @@ static bool persist(struct node *node, struct slot *slot)
         .has_hard_state = ready->has_hard_state,
         .hard_state = ready->hard_state,
         .must_sync = ready->must_sync,
-        .done = persisted,
+        .done = written,
     };
-    node->in_flight++;
     wal_append(node->wal, &slot->write);
-    return true;
 }
 
 /* ---- phases -------------------------------------------------------------------------------- */
@@ -103,7 +120,7 @@ static void drive(struct node *node)
         if (ready->has_soft_state) {
             node->options.hooks.changed(node->options.hooks.ctx, &ready->soft_state);
         }
-        bool in_flight = persist(node, slot);
+        persist(node, slot);
         if (ready->committed_count > 0) {
             raft_index last = ready->committed[ready->committed_count - 1].index;
             node->options.hooks.apply(node->options.hooks.ctx, ready->committed,
@@ -114,9 +131,7 @@ static void drive(struct node *node)
             node->options.hooks.read_index(node->options.hooks.ctx, ready->reads[i].index,
                                            ready->reads[i].context);
         }
-        if (!in_flight) {
-            slot_put(slot);
-        }
+        complete(node);
     }
 }
 
@@ -187,6 +202,7 @@ struct node *node_new(const struct node_options *options)
     node->raft = options->raft;
     node->wal = options->wal;
     list_init(&node->free_slots);
+    list_init(&node->in_flight);
     loop_hook_add(options->loop, LOOP_STEP, &node->step_hook, on_step);
     loop_hook_add(options->loop, LOOP_PERSIST, &node->persist_hook, on_persist);
     timer_init(&node->tick, on_tick);
@@ -206,7 +222,7 @@ void node_stop(struct node *node)
 
 bool node_is_idle(const struct node *node)
 {
-    return node->in_flight == 0 && node->snapshot_done == NULL && wal_is_idle(node->wal);
+    return list_empty(&node->in_flight) && node->snapshot_done == NULL && wal_is_idle(node->wal);
 }
 
 void node_free(struct node **node)

@@ -45,6 +45,7 @@ struct server {
     uint64_t applied_term;
     uint64_t leader;
     bool is_leader;
+    bool has_campaigned; /* as the only voter, at start */
     bool has_published;
     bool is_publishing; /* an attribute request of ours is in the log */
     bool is_stopping;
