@@ -191,9 +191,9 @@ static inline bool log_enabled(const struct log *log, enum log_level level)
 void log_write(const struct log *log, enum log_level level, const char *file, int line,
                const char *message, const struct log_field *fields, size_t field_count);
 
-#define LOG_AT(log, level, message, ...)                                                           \
+#define LOG_AT(handle, level, message, ...)                                                        \
     do {                                                                                           \
-        const struct log *log_at_ = (log);                                                         \
+        const struct log *log_at_ = (handle);                                                      \
         if (log_enabled(log_at_, (level))) {                                                       \
             const struct log_field log_fields_[] = {{.kind = LOG_KIND_SKIP}, ##__VA_ARGS__};       \
             log_write(log_at_, (level), __FILE__, __LINE__, (message), log_fields_,                \
@@ -201,12 +201,12 @@ void log_write(const struct log *log, enum log_level level, const char *file, in
         }                                                                                          \
     } while (0)
 
-#define LOG_DEBUG(log, message, ...) LOG_AT(log, LOG_LEVEL_DEBUG, message, ##__VA_ARGS__)
-#define LOG_INFO(log, message, ...) LOG_AT(log, LOG_LEVEL_INFO, message, ##__VA_ARGS__)
-#define LOG_WARN(log, message, ...) LOG_AT(log, LOG_LEVEL_WARN, message, ##__VA_ARGS__)
-#define LOG_ERROR(log, message, ...) LOG_AT(log, LOG_LEVEL_ERROR, message, ##__VA_ARGS__)
+#define LOG_DEBUG(handle, message, ...) LOG_AT(handle, LOG_LEVEL_DEBUG, message, ##__VA_ARGS__)
+#define LOG_INFO(handle, message, ...) LOG_AT(handle, LOG_LEVEL_INFO, message, ##__VA_ARGS__)
+#define LOG_WARN(handle, message, ...) LOG_AT(handle, LOG_LEVEL_WARN, message, ##__VA_ARGS__)
+#define LOG_ERROR(handle, message, ...) LOG_AT(handle, LOG_LEVEL_ERROR, message, ##__VA_ARGS__)
 /* Logs only: the caller then ends the process with status 1, as zap's Fatal would. */
-#define LOG_FATAL(log, message, ...) LOG_AT(log, LOG_LEVEL_FATAL, message, ##__VA_ARGS__)
+#define LOG_FATAL(handle, message, ...) LOG_AT(handle, LOG_LEVEL_FATAL, message, ##__VA_ARGS__)
 
 /* ---- levels ---------------------------------------------------------------------------- */
 

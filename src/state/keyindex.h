@@ -79,7 +79,7 @@ bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
 /* The keys of a range as of a revision, ascending. Embed; may be kept over changes of the index
  * when paused before them. */
 struct keyindex_iter {
-    struct keyindex *index;
+    const struct keyindex *index;
     int64_t at;
     struct key_range range; /* borrows its slices until fini */
     struct keyindex_place place;
@@ -88,11 +88,12 @@ struct keyindex_iter {
     struct buf last; /* the key after which to go on, when paused */
     bool is_paused;
 };
-void keyindex_iter_init(struct keyindex_iter *iter, struct keyindex *index,
+void keyindex_iter_init(struct keyindex_iter *iter, const struct keyindex *index,
                         const struct key_range *range, int64_t at);
 void keyindex_iter_fini(struct keyindex_iter *iter);
-/* False at the end. `visited`, if not NULL, is increased by the records looked at, live or not. */
-bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *visited);
+/* False at the end, which is_done tells. `budget`, if not NULL, is how many records may still be
+ * looked at, live or not; when it has come to 0 the answer is false too, but not is_done. */
+bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget);
 void keyindex_iter_pause(struct keyindex_iter *iter);
 
 /* Keys that live now and what their rows take as field 2 of a RangeResponse: tag, length, row. */
@@ -120,10 +121,10 @@ bool keyindex_is_kept(const struct keyindex *index, struct slice key, struct rev
 void keyindex_drop(struct keyindex *index, struct slice key, struct revision rev);
 
 /* Restoring: rows of bucket `key` in the order of their revisions. create and version as stored in
- * the row; both 0 with row_len 0 for a tombstone. A tombstone of an unknown key is remembered, as
- * etcd since 3.5.16 does. ERR_CORRUPT: two tombstones in a row. */
-FALLIBLE keyindex_restore(struct keyindex *index, struct slice key, struct revision rev,
-                          int64_t create, int64_t version, uint32_t row_len);
+ * the row; for a tombstone, row_len 0. A tombstone of an unknown key is remembered, as etcd since
+ * 3.5.16 does; one of a key that is deleted already says nothing new and is passed over. */
+void keyindex_restore(struct keyindex *index, struct slice key, struct revision rev, int64_t create,
+                      int64_t version, uint32_t row_len);
 
 struct keyindex_stats {
     uint64_t keys_live;  /* etcd_debugging_mvcc_keys_total */

@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/chunk.h"
+#include "base/coll.h"
 #include "state/keyindex.h"
 #include "storage/backend.h"
 
@@ -51,6 +52,7 @@ struct mvcc_options {
     struct mvcc_hooks hooks;
     uint32_t compact_batch_limit; /* rows looked at in a step; 0: 1000 */
     uint32_t compact_sleep_ms;    /* between two steps; 0: 10 */
+    uint64_t hash_seed;           /* random: so that nobody can choose colliding keys for HashKV */
 };
 
 /* Reads bucket `key` and rebuilds the index; takes up a compaction that was under way.
@@ -111,9 +113,8 @@ struct mvcc_read {
     struct mvcc *store;
     struct list link;
     struct keyindex_iter iter;
-    int64_t at;         /* the revision read */
-    uint64_t rows_left; /* of the limit */
-    bool is_current;    /* opened at the newest revision */
+    int64_t at;      /* the revision read */
+    bool is_current; /* opened at the newest revision */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;

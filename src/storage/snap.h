@@ -11,6 +11,7 @@
 #ifndef STORAGE_SNAP_H
 #define STORAGE_SNAP_H
 
+#include "base/mem.h"
 #include "env/env.h"
 #include "raft/types.h"
 #include "storage/wal.h"
@@ -56,8 +57,8 @@ FALLIBLE snap_purge(struct disk *disk, const char *dir, size_t keep, size_t *rem
                     struct errbuf *why);
 
 /* At start: removes .snap files newer than the newest snapshot that the log knows (a crash came
- * between file and record), .snap.db files at or below `index` (applied long ago), and what
- * unfinished work left behind: tmp*, db.tmp.*. */
+ * between file and record), .snap.db files below `index` (applied long ago; the one at `index` may
+ * still have to become the database), and what unfinished work left behind: tmp*, db.tmp*. */
 FALLIBLE snap_clean(struct disk *disk, const char *dir, raft_index index, size_t *removed_out,
                     struct errbuf *why);
 

@@ -113,7 +113,7 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start, st
                   struct wal_contents *contents_out, struct errbuf *why);
 
 /* Closes and frees; NULLs; safe on NULL. No append may be in flight. Writes a deferred hard
- * state, without a sync. */
+ * state and syncs. Not from inside a done(). */
 void wal_close(struct wal **wal);
 
 struct wal_snapshot {
@@ -146,8 +146,8 @@ void wal_append(struct wal *wal, struct wal_write *write);
 void wal_defer_state(struct wal *wal, const struct raft_hard_state *state);
 
 /* A snapshot at `index` is durable: segments that only hold older entries need not be kept, so
- * their locks go and wal_purge() may take them. Keeps one segment before the one that holds
- * `index`, as etcd does. */
+ * their locks go and wal_purge() may take them. Keeps the last segment that begins below `index`,
+ * as etcd does. */
 void wal_release_to(struct wal *wal, raft_index index);
 
 /* ---- observers -------------------------------------------------------------------------- */
