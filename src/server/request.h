@@ -1,0 +1,73 @@
+/* A client's request on its way through the server: the seam between api and server.
+ *
+ * api decodes and checks a message, fills a request and hands it over with server_submit(); the
+ * server answers with done(), exactly once, never from inside server_submit(). Nothing in the
+ * server knows a socket, a stream or a gateway.
+ *
+ * Ownership: the request, its message and its arena belong to the server from server_submit() until
+ * done(). The reply's bytes live in the arena.
+ * Threads:   loop thread only. */
+#ifndef SERVER_REQUEST_H
+#define SERVER_REQUEST_H
+
+#include "base/coll.h"
+#include "base/mem.h"
+#include "env/env.h"
+#include "server/status.h"
+
+enum request_kind {
+    /* Reads: linearizable ones wait for a confirmed read index first. */
+    REQUEST_RANGE,
+    REQUEST_TXN_READ, /* a Txn without a write */
+    /* Writes: proposed, committed, applied. */
+    REQUEST_PUT,
+    REQUEST_DELETE_RANGE,
+    REQUEST_TXN,
+    REQUEST_COMPACT,
+    REQUEST_ALARM, /* activate, deactivate */
+    /* This member's own state. */
+    REQUEST_ALARM_LIST,
+    REQUEST_STATUS,
+    REQUEST_HASH,
+    REQUEST_HASH_KV,
+    REQUEST_MEMBER_LIST,
+    REQUEST_KIND_COUNT,
+};
+
+/* "Range", "Put", … as etcd's metrics and slow-request logs name them. */
+const char *request_kind_name(enum request_kind kind);
+/* Whether it goes through the log. */
+bool request_is_write(enum request_kind kind);
+
+struct server_request;
+typedef void request_done_fn(struct server_request *request);
+
+struct server_request {
+    /* Set by the caller. */
+    enum request_kind kind;
+    bool is_serializable; /* reads: answer from local state at once */
+    const void *message;  /* the decoded protobuf, of the type that kind tells */
+    struct slice encoded; /* the same message as bytes */
+    struct arena *arena;
+    mono_ns started;
+    request_done_fn *done;
+
+    /* The server's. */
+    struct list link;
+    enum {
+        REQUEST_NEW,
+        REQUEST_QUEUED,   /* waits for this turn's step */
+        REQUEST_READING,  /* waits for a read index */
+        REQUEST_PROPOSED, /* in the log, not applied */
+        REQUEST_WORKING,  /* a job or a compaction works on it */
+        REQUEST_DONE,
+    } state;
+    void *attachment; /* the log entry's payload while proposed */
+    uint64_t index;   /* the read index to wait for */
+
+    /* The answer. */
+    enum status status;
+    struct slice reply; /* the encoded response message when status is STATUS_OK */
+};
+
+#endif
