@@ -324,13 +324,17 @@ static nghttp2_session_callbacks *callbacks_new(void)
     return callbacks;
 }
 
-static nghttp2_option *option_new(void)
+static nghttp2_option *option_new(bool is_client)
 {
     nghttp2_option *option;
     int rv = nghttp2_option_new(&option);
     ASSERT(rv == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    if (is_client) {
+        /* A grpc-message may end in a blank: grpc-go sends it as it is. */
+        nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
+    }
     return option;
 }
 
@@ -365,7 +369,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
     budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
     nghttp2_session_callbacks *callbacks = callbacks_new();
-    nghttp2_option *option = option_new();
+    nghttp2_option *option = option_new(options->is_client);
     nghttp2_mem mem = {NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
     int rv = options->is_client
                  ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)

@@ -384,6 +384,10 @@ struct node_hooks server__node_hooks(struct server *server)
 
 void server_start(struct server *server)
 {
+    struct banner_member self = server__banner(server);
+    const char *version = member_set_cluster_version(server->members);
+    banner_limits(server->config);
+    banner_start(server->config, &self, version[0] == '\0' ? NULL : version);
     loop_hook_add(server->loop, LOOP_STEP, &server->step_hook, on_step);
     loop_hook_add(server->loop, LOOP_PERSIST, &server->persist_hook, on_persist);
     timer_init(&server->tick, on_tick);
@@ -417,9 +421,8 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     timer_stop(server->loop, &server->tick);
     timer_stop(server->loop, &server->compact_timer);
     if (server->is_leader) {
-        LOG_INFO(&server->log, "skipped leadership transfer for single voting member cluster",
-                 log_hex("local-member-id", server->member_id),
-                 log_hex("current-leader-member-id", server->leader));
+        struct banner_member self = server__banner(server);
+        banner_alone(server->config, &self, server->leader);
     }
     node_stop(server->node);
     finish_all(server, &server->proposed, STATUS_STOPPED);

@@ -12,6 +12,9 @@
  * kept revisions. What is left at the end is the same. */
 #include "state/mvcc_priv.h"
 
+/* Rows looked at in one step: some 0.3 ms. Several steps make a batch, and then comes the sleep. */
+#define SLICE_ROWS 200
+
 static void write_marker(struct mvcc *store, struct slice key, int64_t revision)
 {
     uint8_t bytes[TOMBSTONE_LEN];
@@ -64,6 +67,7 @@ struct doomed {
 /* What one step has seen: rows to remove, with copies of their keys. */
 struct slice_state {
     struct mvcc *store;
+    uint32_t limit; /* rows to look at */
     struct doomed *doomed;
     size_t count;
     struct buf keys;
@@ -86,7 +90,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     if (rev.main > store->target) {
         return false;
     }
-    if (state->visited == store->options.compact_batch_limit) {
+    if (state->visited == state->limit) {
         state->is_end = false;
         return false;
     }
@@ -152,13 +156,20 @@ int mvcc_compact_step(struct mvcc *store)
     if (is_held_back(store)) {
         return (int)store->options.compact_sleep_ms;
     }
+    uint32_t left = store->options.compact_batch_limit - store->batch_rows;
     struct slice_state state = {
         .store = store,
-        .doomed = mem_array(store->options.compact_batch_limit, sizeof(state.doomed[0])),
+        .limit = left < SLICE_ROWS ? left : SLICE_ROWS,
         .is_end = true,
     };
+    state.doomed = mem_array(state.limit, sizeof(state.doomed[0]));
     backend_scan_rows(store->backend, store->next, visit_row, &state);
     remove_rows(&state);
+    store->batch_rows += state.visited;
+    bool is_batch_full = store->batch_rows == store->options.compact_batch_limit;
+    if (is_batch_full || state.is_end) {
+        store->batch_rows = 0;
+    }
     if (state.is_end) {
         removal_end(store);
     } else {
@@ -168,5 +179,8 @@ int mvcc_compact_step(struct mvcc *store)
     }
     mem_free(state.doomed);
     buf_fini(&state.keys);
-    return store->target == -1 ? -1 : (int)store->options.compact_sleep_ms;
+    if (store->target == -1) {
+        return -1;
+    }
+    return is_batch_full ? (int)store->options.compact_sleep_ms : 0;
 }

@@ -33,6 +33,7 @@ struct mvcc {
     int64_t target;       /* the compaction whose rows are being removed; -1: none */
     int64_t finished;     /* the last whose rows are gone; -1: none */
     struct revision next; /* where the removal goes on */
+    uint32_t batch_rows;  /* looked at since the last sleep */
 
     struct mvcc_stats stats;
 };

@@ -14,6 +14,7 @@
 #define BATCH_LIMIT 10000
 #define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
 #define KEY_FILL 90                   /* percent: revisions only grow */
+#define FREE_SLICE 16384              /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -62,6 +63,49 @@ static bool tree_get(struct backend *backend, enum backend_bucket bucket, struct
         backend__damaged(bolt_tx_why(backend->tree));
     }
     return err == ERR_OK;
+}
+
+/* ---- letting go of batches ---------------------------------------------------------------------
+ */
+
+/* Frees a slice of what is garbage. True when nothing is left. */
+static bool free_slice(struct backend *backend, size_t budget)
+{
+    while (!list_empty(&backend->garbage)) {
+        struct batch *batch = CONTAINER_OF(backend->garbage.next, struct batch, link);
+        size_t rows = batch->row_count - batch->row_freed;
+        list_del(&batch->link);
+        if (!batch__free(batch, budget)) {
+            list_add_head(&backend->garbage, &batch->link);
+            return false;
+        }
+        budget -= rows;
+    }
+    return true;
+}
+
+static void free_later(struct task *task)
+{
+    struct backend *backend = CONTAINER_OF(task, struct backend, free_task);
+    if (!free_slice(backend, FREE_SLICE)) {
+        loop_task_add(backend->options.loop, LOOP_CLOSE, task);
+    }
+}
+
+/* A commit on a slow disk can carry very many rows, and letting go of them all at once would hold
+ * the loop: with a loop the rest goes turn by turn. */
+void backend__unref_batch(struct backend *backend, struct batch *batch)
+{
+    if (!batch__unref(batch)) {
+        return;
+    }
+    list_add_tail(&backend->garbage, &batch->link);
+    if (backend->options.loop == NULL) {
+        bool is_empty = free_slice(backend, SIZE_MAX);
+        ASSERT(is_empty);
+    } else {
+        loop_task_add(backend->options.loop, LOOP_CLOSE, &backend->free_task);
+    }
 }
 
 /* ---- committing -------------------------------------------------------------------------------
@@ -198,7 +242,7 @@ static void drop_committed(struct backend *backend)
         struct batch *batch = backend->commit_batch[i];
         list_del(&batch->link);
         backend->batch_count--;
-        batch__unref(batch);
+        backend__unref_batch(backend, batch);
     }
     backend->commit_batch_count = 0;
 }
@@ -391,9 +435,15 @@ static FALLIBLE load_last_row(struct backend *backend, struct errbuf *why)
 static void backend_free(struct backend *backend)
 {
     LIST_FOR_EACH (&backend->batches, link) {
-        struct batch *batch = CONTAINER_OF(link, struct batch, link);
-        list_del(&batch->link);
-        batch__unref(batch);
+        list_del(link);
+        bool is_last = batch__unref(CONTAINER_OF(link, struct batch, link));
+        ASSERT(is_last);
+        list_add_tail(&backend->garbage, link);
+    }
+    bool is_empty = free_slice(backend, SIZE_MAX);
+    ASSERT(is_empty);
+    if (backend->options.loop != NULL) {
+        loop_task_remove(&backend->free_task);
     }
     bolt_read_end(&backend->tree);
     bolt_close(&backend->db);
@@ -415,6 +465,8 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     }
     list_init(&backend->batches);
     list_init(&backend->waiters);
+    list_init(&backend->garbage);
+    task_init(&backend->free_task, free_later);
     chunk_pool_init(&backend->pool);
     buf_init(&backend->conf_state);
     timer_init(&backend->timer, interval_passed);

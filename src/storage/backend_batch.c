@@ -28,19 +28,26 @@ struct batch *batch__ref(struct batch *batch)
     return batch;
 }
 
-void batch__unref(struct batch *batch)
+bool batch__unref(struct batch *batch)
 {
     ASSERT(batch->refs > 0);
-    if (--batch->refs > 0) {
-        return;
-    }
-    for (size_t i = 0; i < batch->row_count; i++) {
-        chunk_unref(batch->rows[i].chunk);
+    return --batch->refs == 0;
+}
+
+bool batch__free(struct batch *batch, size_t budget)
+{
+    ASSERT(batch->refs == 0);
+    for (; batch->row_freed < batch->row_count; batch->row_freed++) {
+        if (budget-- == 0) {
+            return false;
+        }
+        chunk_unref(batch->rows[batch->row_freed].chunk);
     }
     mem_free(batch->rows);
     mem_free(batch->gone);
     arena_fini(&batch->arena);
     mem_free(batch);
+    return true;
 }
 
 void batch__seal(struct batch *batch)

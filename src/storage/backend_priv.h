@@ -59,6 +59,7 @@ struct batch {
     struct pending_kv *rows;
     size_t row_count;
     size_t row_cap;
+    size_t row_freed; /* rows let go of, once nobody refers to the batch */
     struct row_name *gone;
     size_t gone_count;
     size_t gone_cap;
@@ -69,7 +70,10 @@ struct batch {
 
 struct batch *batch__new(uint64_t sequence);
 struct batch *batch__ref(struct batch *batch);
-void batch__unref(struct batch *batch);
+/* True when that was the last reference: the batch is the caller's to free. */
+bool batch__unref(struct batch *batch);
+/* Lets go of up to `budget` rows. True when the batch is all gone. */
+bool batch__free(struct batch *batch, size_t budget);
 void batch__seal(struct batch *batch);
 void batch__set(struct batch *batch, enum backend_bucket bucket, struct slice key,
                 struct slice value, bool is_delete);
@@ -132,6 +136,9 @@ struct backend {
     struct buf conf_state;
     bool is_conf_dirty;
 
+    struct list garbage; /* struct batch, committed and unreferenced, freed in slices */
+    struct task free_task;
+
     struct timer timer;
     bool is_due;         /* the interval has passed, or someone asked: commit when possible */
     struct list waiters; /* struct commit_waiter, by sequence */
@@ -151,6 +158,7 @@ struct backend {
 };
 
 bool backend__seal(struct backend *backend);
+void backend__unref_batch(struct backend *backend, struct batch *batch);
 __attribute__((noreturn)) void backend__damaged(const char *why);
 
 #endif

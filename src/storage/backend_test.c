@@ -2,6 +2,7 @@
 
 #include "base/digest.h"
 #include "base/mem.h"
+#include "env/loop.h"
 #include "env/posix.h"
 #include "storage/bolt.h"
 #include "storage/manual_env.h"
@@ -537,5 +538,70 @@ TEST(backend, the_hash_covers_names_keys_and_values_but_not_the_index)
     backend_view_end(&view);
     assert_int_equal(pending, committed);
     backend_close(&backend);
+    mem_free(path);
+}
+
+/* ---- with the real loop -----------------------------------------------------------------------
+ */
+
+struct commits {
+    uint64_t count;
+    uint64_t ops;
+};
+
+static void count_commit(void *ctx, const struct backend_commit *commit)
+{
+    struct commits *commits = ctx;
+    commits->count++;
+    commits->ops += commit->ops;
+}
+
+TEST(backend, the_interval_commits_and_large_batches_are_let_go_of_in_slices)
+{
+    struct env *env = posix_env_new();
+    struct loop *loop = loop_new(env);
+    struct commits commits = {0};
+    struct backend *backend;
+    struct errbuf why;
+    char *path = new_path();
+    struct backend_options options = {.env = env,
+                                      .loop = loop,
+                                      .path = path,
+                                      .batch_interval_ms = 2,
+                                      .batch_limit = 1000000,
+                                      .no_sync = true,
+                                      .on_commit = count_commit,
+                                      .ctx = &commits};
+    assert_int_equal(backend_open(&options, &backend, &why), ERR_OK);
+    for (int i = 0; i < 60000; i++) {
+        put_row(backend, 2 + i, 0, false, "a row of some length");
+    }
+    while (commits.count == 0) {
+        loop_turn(loop, true);
+    }
+    assert_int_equal(commits.ops, 60000);
+    struct backend_stats stats;
+    backend_stats(backend, &stats);
+    assert_int_equal(stats.pending_ops, 0);
+    for (int i = 0; i < 3; i++) { /* the garbage goes meanwhile; rows are read from the tree */
+        struct slice row;
+        assert_true(backend_get_row(backend, (struct revision){.main = 2 + i * 20000}, &row));
+        loop_turn(loop, false);
+    }
+    backend_put(backend, BUCKET_LEASE, SLICE("k"), SLICE("v"));
+    backend_close(&backend); /* before the interval: commits all the same */
+    assert_int_equal(backend_open(&options, &backend, &why), ERR_OK);
+    assert_true(get_is(backend, BUCKET_LEASE, "k", "v"));
+    for (int i = 0; i < 60000; i++) {
+        put_row(backend, 100000 + i, 0, false, "r");
+    }
+    bool is_done = false;
+    backend_force_commit(backend, set_true, &is_done);
+    while (!is_done) {
+        loop_turn(loop, true);
+    }
+    backend_close(&backend); /* with garbage left */
+    loop_free(&loop);
+    posix_env_free(&env);
     mem_free(path);
 }

@@ -263,7 +263,7 @@ void backend_view_end(struct backend_view **view)
     }
     bolt_read_end(&(*view)->tree);
     for (size_t i = 0; i < (*view)->batch_count; i++) {
-        batch__unref((*view)->batches[i]);
+        backend__unref_batch((*view)->backend, (*view)->batches[i]);
     }
     ASSERT((*view)->backend->view_count > 0);
     (*view)->backend->view_count--;
