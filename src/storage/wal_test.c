@@ -300,6 +300,57 @@ TEST(wal, a_later_entry_with_the_same_index_replaces_the_tail)
     world_fini(&w);
 }
 
+TEST(wal, entries_behind_a_snapshot_that_a_later_leader_replaced_do_not_come_back)
+{
+    struct world w = world_new();
+    open_new(&w, SMALL);
+    append(&w, 1, 10, 1, 10);
+    append(&w, 5, 1, 2, 20); /* replaces 5 to 10 */
+    save_snapshot(&w, 5, 2);
+    struct wal_contents contents;
+    struct wal_position at = {.index = 5, .term = 2};
+    reopen(&w, SMALL, at, &contents);
+    assert_int_equal(contents.entry_count, 0);
+    wal_contents_fini(&contents);
+    append(&w, 6, 2, 2, 20);
+    reopen(&w, SMALL, at, &contents);
+    check_entries(&contents, 6, 2);
+    wal_contents_fini(&contents);
+    world_fini(&w);
+}
+
+TEST(wal, a_snapshot_from_a_leader_replaces_entries_of_another_term)
+{
+    struct world w = world_new();
+    open_new(&w, SMALL);
+    append(&w, 1, 10, 1, 10);
+    save_snapshot(&w, 8, 3); /* our entry 8 is of term 1 */
+    struct wal_contents contents;
+    reopen(&w, SMALL, (struct wal_position){.index = 8, .term = 3}, &contents);
+    assert_int_equal(contents.entry_count, 0);
+    wal_contents_fini(&contents);
+    append(&w, 9, 2, 3, 10);
+    save_snapshot(&w, 8, 3); /* once more: changes nothing */
+    reopen(&w, SMALL, (struct wal_position){.index = 8, .term = 3}, &contents);
+    check_entries(&contents, 9, 2);
+    assert_int_equal(contents.entries[0].term, 3);
+    wal_contents_fini(&contents);
+    world_fini(&w);
+}
+
+TEST(wal, a_snapshot_of_our_own_keeps_what_follows_it)
+{
+    struct world w = world_new();
+    open_new(&w, SMALL);
+    append(&w, 1, 10, 1, 10);
+    save_snapshot(&w, 8, 1);
+    struct wal_contents contents;
+    reopen(&w, SMALL, (struct wal_position){.index = 8, .term = 1}, &contents);
+    check_entries(&contents, 9, 2);
+    wal_contents_fini(&contents);
+    world_fini(&w);
+}
+
 TEST(wal, a_gap_between_entries_is_an_error)
 {
     struct world w = world_new();
