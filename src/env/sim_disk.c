@@ -692,10 +692,25 @@ void sim_disk_on_op(struct disk *disk, sim_op_fn *fn, void *ctx)
     sim_disk_of(disk)->on_op_ctx = ctx;
 }
 
+/* Faults that have happened as often as they should make room. */
+static void forget_spent(struct sim_disk *disk)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < disk->fault_count; i++) {
+        if (disk->faults[i].count > 0) {
+            disk->faults[kept++] = disk->faults[i];
+        } else {
+            mem_free(disk->faults[i].part);
+        }
+    }
+    disk->fault_count = kept;
+}
+
 void sim_disk_fail(struct disk *base, unsigned ops, const char *part, uint64_t nth, uint64_t count,
                    enum err err)
 {
     struct sim_disk *disk = sim_disk_of(base);
+    forget_spent(disk);
     ASSERT(disk->fault_count < SIM_FAULTS_MAX);
     ASSERT(nth > 0);
     ASSERT(count > 0);

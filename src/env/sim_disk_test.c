@@ -689,6 +689,11 @@ TEST(sim_disk, faults_hit_the_nth_operation_of_their_kind_and_path)
     }
     sim_disk_heal(disk);
     assert_int_equal(disk_mkdir(disk, "/d", 0700, &why), ERR_OK);
+    for (unsigned i = 0; i < 20; i++) { /* spent faults make room for new ones */
+        sim_disk_fail(disk, SIM_OP_LOOK, "b.db", 1, 1, ERR_IO);
+        assert_false(disk_exists(disk, "b.db"));
+    }
+    assert_true(disk_exists(disk, "b.db"));
     sim_disk_check(disk);
     file_close(&file);
     file_close(&other);

@@ -5,7 +5,7 @@
  *     REPLICATE  it is: send on optimistically, `next` ahead of `match`, up to the window
  *     SNAPSHOT   what it needs is compacted: nothing until it reports
  *
- * Invariant: match < next, always. In SNAPSHOT next is pending_snapshot + 1. */
+ * Invariant: match < next, always. */
 #ifndef RAFT_PROGRESS_H
 #define RAFT_PROGRESS_H
 

@@ -57,7 +57,7 @@ static void slot_put(struct slot *slot)
     list_add_head(&slot->node->free_slots, &slot->link);
 }
 
-static void persisted(struct wal_write *write)
+static void written(struct wal_write *write)
 {
     struct slot *slot = CONTAINER_OF(write, struct slot, write);
     ASSERT(slot->node->in_flight > 0);
@@ -66,16 +66,19 @@ static void persisted(struct wal_write *write)
     slot_put(slot);
 }
 
-/* Hands the ready's writes to the WAL. False: there was nothing that had to be waited for. */
+/* Hands the ready's writes to the WAL. False: there was nothing to wait for.
+ *
+ * A completion vouches for everything handed out before it, so raft must never be told of a ready
+ * while an earlier one is in flight: that would acknowledge entries that are not durable. A commit
+ * index that moved alone is therefore not reported at all (the earlier write's completion says as
+ * much); it is written with the next append, and losing it costs a little replay. */
 static bool persist(struct node *node, struct slot *slot)
 {
     const struct raft_ready *ready = &slot->ready;
-    bool writes_entries = ready->entry_count > 0 || ready->snapshot != NULL;
-    if (!writes_entries && !ready->must_sync && ready->after_count == 0) {
+    if (ready->entry_count == 0 && !ready->must_sync && ready->after_count == 0) {
         if (ready->has_hard_state) {
             wal_defer_state(node->wal, &ready->hard_state);
         }
-        raft_persisted(node->raft, ready);
         return false;
     }
     slot->write = (struct wal_write){
@@ -84,7 +87,7 @@ static bool persist(struct node *node, struct slot *slot)
         .has_hard_state = ready->has_hard_state,
         .hard_state = ready->hard_state,
         .must_sync = ready->must_sync,
-        .done = persisted,
+        .done = written,
     };
     node->in_flight++;
     wal_append(node->wal, &slot->write);
@@ -103,7 +106,7 @@ static void drive(struct node *node)
         if (ready->has_soft_state) {
             node->options.hooks.changed(node->options.hooks.ctx, &ready->soft_state);
         }
-        bool in_flight = persist(node, slot);
+        bool is_in_flight = persist(node, slot);
         if (ready->committed_count > 0) {
             raft_index last = ready->committed[ready->committed_count - 1].index;
             node->options.hooks.apply(node->options.hooks.ctx, ready->committed,
@@ -114,7 +117,7 @@ static void drive(struct node *node)
             node->options.hooks.read_index(node->options.hooks.ctx, ready->reads[i].index,
                                            ready->reads[i].context);
         }
-        if (!in_flight) {
+        if (!is_in_flight) {
             slot_put(slot);
         }
     }
@@ -126,8 +129,7 @@ static void propose_all(struct node *node)
     size_t count = 0;
     if (node->batch_cap < node->proposal_count) {
         node->batch_cap = node->proposal_cap;
-        node->batch =
-            mem_realloc(node->batch, node->batch_cap * sizeof(struct raft_payload *));
+        node->batch = mem_realloc(node->batch, node->batch_cap * sizeof(struct raft_payload *));
     }
     for (size_t i = 0; i < node->proposal_count; i++) {
         struct proposal *proposal = &node->proposals[i];
@@ -161,8 +163,7 @@ static void on_persist(struct hook *hook)
 {
     struct node *node = CONTAINER_OF(hook, struct node, persist_hook);
     drive(node);
-    if (node->proposal_count > 0 && !node->is_stopping &&
-        raft_leader(node->raft) != RAFT_NONE) {
+    if (node->proposal_count > 0 && !node->is_stopping && raft_leader(node->raft) != RAFT_NONE) {
         /* Leadership came in this very turn: what waited for it need not wait for the next. */
         propose_all(node);
         drive(node);
@@ -192,8 +193,7 @@ struct node *node_new(const struct node_options *options)
     loop_hook_add(options->loop, LOOP_STEP, &node->step_hook, on_step);
     loop_hook_add(options->loop, LOOP_PERSIST, &node->persist_hook, on_persist);
     timer_init(&node->tick, on_tick);
-    timer_start(options->loop, &node->tick,
-                loop_now(options->loop) + options->tick_ms * NS_PER_MS);
+    timer_start(options->loop, &node->tick, loop_now(options->loop) + options->tick_ms * NS_PER_MS);
     return node;
 }
 

@@ -29,7 +29,7 @@ struct server_options {
     struct loop *loop;
     const struct config *config;
     struct log log;
-    struct metrics *metrics; /* the server's series are added to it */
+    struct metrics *metrics;     /* the server's series are added to it */
     void (*on_ready)(void *ctx); /* once: published, clients may be served */
     void *ctx;
 };
@@ -37,8 +37,7 @@ struct server_options {
 /* Creates or opens the data directory. Every refusal has a sentence that names the file and the
  * remedy: ERR_LOCKED (another process), ERR_CORRUPT, ERR_UNSUPPORTED, ERR_INVALID (flags that do
  * not fit the directory), ERR_IO, ERR_PERM, ERR_NOSPACE. */
-FALLIBLE server_open(const struct server_options *options, struct server **out,
-                     struct errbuf *why);
+FALLIBLE server_open(const struct server_options *options, struct server **out, struct errbuf *why);
 void server_start(struct server *server);
 /* Refuses what comes from now on, finishes what is under way (STATUS_STOPPED where it cannot be),
  * brings everything to disk, and calls done(ctx) from the loop. */

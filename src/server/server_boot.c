@@ -41,8 +41,9 @@ static FALLIBLE make_dir(struct boot *boot, const char *path)
     }
     TRY(disk_stat(boot->disk, path, &info, boot->why));
     if (!info.is_dir) {
-        return errf(boot->why, ERR_INVALID, "%s is not a directory; move it away or choose "
-                                            "another --data-dir",
+        return errf(boot->why, ERR_INVALID,
+                    "%s is not a directory; move it away or choose "
+                    "another --data-dir",
                     path);
     }
     if ((info.mode & 077) != 0) {
@@ -62,7 +63,8 @@ static FALLIBLE make_dirs(struct boot *boot)
     return ERR_OK;
 }
 
-/* ---- snapshot, database, log ------------------------------------------------------------------ */
+/* ---- snapshot, database, log ------------------------------------------------------------------
+ */
 
 static FALLIBLE load_snapshot(struct boot *boot)
 {
@@ -71,8 +73,8 @@ static FALLIBLE load_snapshot(struct boot *boot)
     size_t broken = 0;
     const char *dir = config_snap_dir(boot->config);
     TRY(wal_snapshots(boot->disk, config_wal_dir(boot->config), &positions, &count, boot->why));
-    enum err err = snap_load_matching(boot->disk, dir, positions, count, &boot->snap, &broken,
-                                      boot->why);
+    enum err err =
+        snap_load_matching(boot->disk, dir, positions, count, &boot->snap, &broken, boot->why);
     bool needs_one = count > 0 && positions[count - 1].index > 0;
     mem_free(positions);
     if (broken > 0) {
@@ -124,8 +126,7 @@ static FALLIBLE open_backend(struct boot *boot)
                     path);
     }
     TRY(err);
-    LOG_INFO(&server->log, "opened backend db", log_str("path", path),
-             log_duration("took", (int64_t)(env_now_mono(server->options.env) - began)));
+    banner_backend(boot->config, (int64_t)(env_now_mono(server->options.env) - began));
     uint64_t consistent = backend_consistent_index(server->backend);
     if (boot->has_snap && consistent < boot->snap.index) {
         return errf(boot->why, ERR_CORRUPT,
@@ -154,7 +155,8 @@ static FALLIBLE open_log(struct boot *boot)
     return ERR_OK;
 }
 
-/* ---- identity --------------------------------------------------------------------------------- */
+/* ---- identity ---------------------------------------------------------------------------------
+ */
 
 static FALLIBLE identity_from_log(struct boot *boot)
 {
@@ -195,13 +197,14 @@ static FALLIBLE create_log(struct boot *boot)
                                        .cluster_id = boot->server->cluster_id};
     struct buf bytes = {0};
     raftpb_metadata_put(buf_extend(&bytes, raftpb_metadata_size(&metadata)), &metadata);
-    enum err err = wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes), 0,
-                              boot->why);
+    enum err err =
+        wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes), 0, boot->why);
     buf_fini(&bytes);
     return err;
 }
 
-/* ---- raft -------------------------------------------------------------------------------------- */
+/* ---- raft --------------------------------------------------------------------------------------
+ */
 
 static void trace(void *priv, enum raft_trace_level level, const char *line)
 {
@@ -227,8 +230,8 @@ static FALLIBLE make_raft(struct boot *boot, struct raft **out)
     config.trace_priv = server;
     if (boot->has_snap) {
         struct raft_payload *data = raft_payload_copy(boot->snap.data);
-        boot->snapshot = raft_snapshot_new(boot->snap.index, boot->snap.term,
-                                           &boot->snap.conf_state, data);
+        boot->snapshot =
+            raft_snapshot_new(boot->snap.index, boot->snap.term, &boot->snap.conf_state, data);
         raft_payload_unref(&data);
         config.snapshot = boot->snapshot;
         server->conf_state = boot->snap.conf_state;
@@ -272,11 +275,12 @@ static FALLIBLE load_members(struct boot *boot)
         return ERR_OK; /* the log has them all */
     }
     enum err err = member_set_decode_v2(boot->server->members, boot->snap.data, boot->why);
-    return err == ERR_OK ? ERR_OK : err_wrap(boot->why, err, "snapshot at %" PRIu64,
-                                             boot->snap.index);
+    return err == ERR_OK ? ERR_OK
+                         : err_wrap(boot->why, err, "snapshot at %" PRIu64, boot->snap.index);
 }
 
-/* ---- the two ways ------------------------------------------------------------------------------ */
+/* ---- the two ways ------------------------------------------------------------------------------
+ */
 
 static FALLIBLE boot_member(struct boot *boot)
 {
@@ -319,10 +323,12 @@ static FALLIBLE boot_member(struct boot *boot)
     boot->server->node = node_new(&options);
     boot->wal = NULL;
     boot->server->snapshotter = snapshotter_new(boot->server, boot->snap.index);
-    LOG_INFO(&boot->server->log, is_bare ? "starting local member" : "restarting local member",
-             log_hex("cluster-id", boot->server->cluster_id),
-             log_hex("local-member-id", boot->server->member_id),
-             log_u64("commit-index", boot->contents.hard_state.commit));
+    struct banner_member self_names = server__banner(boot->server);
+    if (is_bare) {
+        banner_new_member(boot->config, &self_names);
+    } else {
+        banner_old_member(boot->config, &self_names, boot->contents.hard_state.commit);
+    }
     return ERR_OK;
 }
 

@@ -114,7 +114,7 @@ struct raft_payload *server__encode_publish(struct server *server)
     struct member self = {.id = server->member_id, .name = mem_strdup(server->config->name)};
     for (size_t i = 0; i < server->config->advertise_client_urls.count; i++) {
         member_urls_add(&self.client_urls,
-                        slice_str(server->config->advertise_client_urls.urls[i].text));
+                        slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
     snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
@@ -207,12 +207,10 @@ static void apply_membership(struct server *server, const struct raft_conf_chang
     } else {
         err = member_set_add(server->members, &member);
         if (err == ERR_OK) {
-            LOG_INFO(&server->log, "added member", log_hex("cluster-id", server->cluster_id),
-                     log_hex("local-member-id", server->member_id),
-                     log_hex("added-peer-id", member.id),
-                     log_strs("added-peer-peer-urls",
-                              (const char *const *)(const void *)member.peer_urls.urls,
-                              member.peer_urls.count));
+            struct banner_member self = server__banner(server);
+            banner_member_added(server->config, &self, member.id,
+                                (const char *const *)(const void *)member.peer_urls.urls,
+                                member.peer_urls.count, member.is_learner);
         }
     }
     const struct member *now = member_set_find(server->members, member.id);
@@ -262,10 +260,8 @@ static void apply_attributes(struct server *server, member_id id, struct slice v
         server__member_rows_put(server, member);
     }
     if (writes && id == server->member_id && server->is_publishing) {
-        LOG_INFO(&server->log, "published local member to cluster through raft",
-                 log_hex("local-member-id", server->member_id),
-                 log_str("local-member-attributes", (const char *)value.data),
-                 log_hex("cluster-id", server->cluster_id));
+        struct banner_member self = server__banner(server);
+        banner_published(server->config, &self);
         server__ready(server);
     }
     member_fini(&attributes);
@@ -277,10 +273,13 @@ static void apply_version(struct server *server, struct slice version, bool writ
     if (writes) {
         backend_put(server->backend, BUCKET_CLUSTER, SLICE("clusterVersion"), version);
     }
-    LOG_INFO(&server->log, "set initial cluster version",
-             log_hex("cluster-id", server->cluster_id),
-             log_hex("local-member-id", server->member_id),
-             log_slice("cluster-version", version));
+    struct banner_member self = server__banner(server);
+    char *minor = arena_strndup(&server->scratch, (const char *)version.data, version.len);
+    char *patch = strrchr(minor, '.');
+    if (patch != NULL) {
+        *patch = '\0'; /* "3.4.0" is shown as "3.4" */
+    }
+    banner_cluster_version(server->config, &self, minor);
 }
 
 /* "/0/members/<hex id>/attributes" */
@@ -291,8 +290,8 @@ static bool attributes_path(const char *path, member_id *out)
            path[end] == '\0';
 }
 
-static void apply_v2(struct server *server, const Etcdserverpb__Request *request,
-                     raft_index index, bool writes)
+static void apply_v2(struct server *server, const Etcdserverpb__Request *request, raft_index index,
+                     bool writes)
 {
     member_id id;
     if (strcmp(request->method, "SYNC") == 0 || strcmp(request->method, "QGET") == 0) {
@@ -360,16 +359,15 @@ static void follow_up(struct server *server, enum request_kind kind, const void 
     }
 }
 
-static enum status apply_request(struct server *server, enum request_kind kind,
-                                 const void *message, struct arena *arena, struct slice *reply)
+static enum status apply_request(struct server *server, enum request_kind kind, const void *message,
+                                 struct arena *arena, struct slice *reply)
 {
     mono_ns began = env_now_mono(server->options.env);
     enum status status = dispatch(server, kind, message, arena, reply);
     uint64_t took = env_now_mono(server->options.env) - began;
     server_metrics_applied(server->metrics, kind, status == STATUS_OK, took);
     if ((int64_t)took > server->config->warning_apply_duration_ns) {
-        LOG_WARN(&server->log, "apply request took too long",
-                 log_duration("took", (int64_t)took),
+        LOG_WARN(&server->log, "apply request took too long", log_duration("took", (int64_t)took),
                  log_duration("expected-duration", server->config->warning_apply_duration_ns),
                  log_str("request", request_kind_name(kind)));
     }
@@ -380,8 +378,8 @@ static enum status apply_request(struct server *server, enum request_kind kind,
 /* The proposer's own request: applied as it was decoded, and answered. */
 static void apply_attached(struct server *server, struct server_request *request)
 {
-    enum status status = apply_request(server, request->kind, request->message, request->arena,
-                                       &request->reply);
+    enum status status =
+        apply_request(server, request->kind, request->message, request->arena, &request->reply);
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {

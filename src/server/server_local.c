@@ -122,8 +122,7 @@ static struct slice status_reply(struct server *server, struct arena *arena)
     struct raft_status raft;
     struct backend_stats backend;
     struct reply_header header = apply_header(server->apply);
-    Etcdserverpb__StatusResponse *out =
-        pb_new(arena, &etcdserverpb__status_response__descriptor);
+    Etcdserverpb__StatusResponse *out = pb_new(arena, &etcdserverpb__status_response__descriptor);
     raft_status(node_raft(server->node), &raft);
     backend_stats(server->backend, &backend);
     out->header = pb_new(arena, &etcdserverpb__response_header__descriptor);
@@ -190,7 +189,8 @@ void server__run_read(struct server *server, struct server_request *request)
     server__finish(server, request, status);
 }
 
-/* ---- raft's own status ------------------------------------------------------------------------ */
+/* ---- raft's own status ------------------------------------------------------------------------
+ */
 
 void server_raft_status_json(const struct server *server, struct buf *out)
 {
@@ -212,6 +212,5 @@ void server_raft_status_json(const struct server *server, struct buf *out)
                    i == 0 ? "" : ",", (unsigned long long)peer.id, (unsigned long long)peer.match,
                    (unsigned long long)peer.next, states[peer.state]);
     }
-    buf_printf(out, "},\"leadtransferee\":\"%llx\"}",
-               (unsigned long long)status.lead_transferee);
+    buf_printf(out, "},\"leadtransferee\":\"%llx\"}", (unsigned long long)status.lead_transferee);
 }

@@ -7,8 +7,8 @@
 /* 1 ms to 8.192 s by factors of two: etcd's buckets for everything on disk. */
 static const double disk_bounds[] = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064,
                                      0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192};
-static const double apply_bounds[] = {0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064,
-                                      0.0128, 0.0256, 0.0512, 0.1024, 0.2048, 0.4096, 0.8192,
+static const double apply_bounds[] = {0.0001, 0.0002, 0.0004, 0.0008,  0.0016,  0.0032, 0.0064,
+                                      0.0128, 0.0256, 0.0512, 0.1024,  0.2048,  0.4096, 0.8192,
                                       1.6384, 3.2768, 6.5536, 13.1072, 26.2144, 52.4288};
 static const double stall_bounds[LOOP_STALL_BUCKETS - 1] = {
     0.000016, 0.000032, 0.000064, 0.000128, 0.000256, 0.000512, 0.001024, 0.002048,
@@ -19,9 +19,6 @@ struct server_metrics {
     struct histogram *wal_fsync;
     struct metric *wal_bytes;
     struct histogram *backend_commit;
-    struct histogram *commit_rebalance;
-    struct histogram *commit_spill;
-    struct histogram *commit_write;
     struct histogram *snap_fsync;
     struct histogram *snap_save;
     struct histogram *stall;
@@ -148,23 +145,12 @@ static void add_disk(struct server_metrics *m)
                                   "The latency distributions of fsync called by WAL.");
     m->wal_bytes =
         gauge(s, "etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.");
-    m->backend_commit =
-        disk_histogram(s, "etcd_disk_backend_commit_duration_seconds",
-                       "The latency distributions of commit called by backend.");
-    m->commit_rebalance = disk_histogram(
-        s, "etcd_debugging_disk_backend_commit_rebalance_duration_seconds",
-        "The latency distributions of commit.rebalance called by bboltdb backend.");
-    m->commit_spill =
-        disk_histogram(s, "etcd_debugging_disk_backend_commit_spill_duration_seconds",
-                       "The latency distributions of commit.spill called by bboltdb backend.");
-    m->commit_write =
-        disk_histogram(s, "etcd_debugging_disk_backend_commit_write_duration_seconds",
-                       "The latency distributions of commit.write called by bboltdb backend.");
+    m->backend_commit = disk_histogram(s, "etcd_disk_backend_commit_duration_seconds",
+                                       "The latency distributions of commit called by backend.");
     m->snap_fsync = disk_histogram(s, "etcd_snap_fsync_duration_seconds",
                                    "The latency distributions of fsync called by snap.");
-    m->snap_save =
-        disk_histogram(s, "etcd_debugging_snap_save_total_duration_seconds",
-                       "The total latency distributions of save called by snapshot.");
+    m->snap_save = disk_histogram(s, "etcd_debugging_snap_save_total_duration_seconds",
+                                  "The total latency distributions of save called by snapshot.");
     m->stall = metrics_histogram(s->options.metrics, "etcdc_loop_stall_seconds",
                                  "How long one turn held the event loop.", "", stall_bounds,
                                  ARRAY_LEN(stall_bounds));
@@ -179,8 +165,8 @@ static void add_server(struct server_metrics *m)
                          "Whether or not this member is a leader. 1 if is, 0 otherwise.");
     m->is_learner = gauge(s, "etcd_server_is_learner",
                           "Whether or not this member is a learner. 1 if is, 0 otherwise.");
-    m->leader_changes = counter(s, "etcd_server_leader_changes_seen_total",
-                                "The number of leader changes seen.");
+    m->leader_changes =
+        counter(s, "etcd_server_leader_changes_seen_total", "The number of leader changes seen.");
     m->proposals_applied = gauge(s, "etcd_server_proposals_applied_total",
                                  "The total number of consensus proposals applied.");
     m->proposals_committed = gauge(s, "etcd_server_proposals_committed_total",
@@ -192,8 +178,8 @@ static void add_server(struct server_metrics *m)
     m->slow_applies = counter(s, "etcd_server_slow_apply_total",
                               "The total number of slow apply requests (likely overloaded from "
                               "slow disk).");
-    m->quota = gauge(s, "etcd_server_quota_backend_bytes",
-                     "Current backend storage quota size in bytes.");
+    m->quota =
+        gauge(s, "etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.");
     metric_set(metrics_gauge(s->options.metrics, "etcd_server_version",
                              "Which version is running. 1 for 'server_version' label with current "
                              "version.",
@@ -214,7 +200,8 @@ static void add_store(struct server_metrics *m)
     m->ranges = counter(s, "etcd_mvcc_range_total", "Total number of ranges seen by this member.");
     m->txns = counter(s, "etcd_mvcc_txn_total", "Total number of txns seen by this member.");
     m->keys = gauge(s, "etcd_debugging_mvcc_keys_total", "Total number of keys.");
-    m->revision = gauge(s, "etcd_debugging_mvcc_current_revision", "The current revision of store.");
+    m->revision =
+        gauge(s, "etcd_debugging_mvcc_current_revision", "The current revision of store.");
     m->compact_revision = gauge(s, "etcd_debugging_mvcc_compact_revision",
                                 "The revision of the last compaction in store.");
     m->compacted_keys = counter(s, "etcd_debugging_mvcc_db_compaction_keys_total",
@@ -293,9 +280,6 @@ void server_metrics_committed(void *ctx, const struct backend_commit *commit)
     struct server *server = ctx;
     struct server_metrics *m = server->metrics;
     histogram_observe(m->backend_commit, (double)commit->total_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_rebalance, (double)commit->rebalance_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_spill, (double)commit->spill_ns / (double)NS_PER_SEC);
-    histogram_observe(m->commit_write, (double)commit->write_ns / (double)NS_PER_SEC);
 }
 
 void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns)

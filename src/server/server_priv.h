@@ -5,6 +5,7 @@
 #include "server/server.h"
 
 #include "server/apply.h"
+#include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
 #include "storage/snap.h"
@@ -45,17 +46,18 @@ struct server {
     uint64_t applied_term;
     uint64_t leader;
     bool is_leader;
+    bool has_campaigned; /* as the only voter, at start */
     bool has_published;
     bool is_publishing; /* an attribute request of ours is in the log */
     bool is_stopping;
 
     /* Requests. */
-    struct list proposed; /* writes in raft's hands, by start */
-    struct list reads;    /* linearizable reads of this turn */
-    struct list reading;  /* reads that wait for the read index asked for */
-    struct list confirmed; /* reads whose index is known but not applied */
-    struct list immediate; /* reads of local state, this turn */
-    struct list finished; /* done() is due */
+    struct list proposed;   /* writes in raft's hands, by start */
+    struct list reads;      /* linearizable reads of this turn */
+    struct list reading;    /* reads that wait for the read index asked for */
+    struct list confirmed;  /* reads whose index is known but not applied */
+    struct list immediate;  /* reads of local state, this turn */
+    struct list finished;   /* done() is due */
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
     uint64_t read_context;  /* of the read index asked for */
@@ -79,6 +81,10 @@ void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);
 void server__compact_soon(struct server *server);
 struct node_hooks server__node_hooks(struct server *server);
+static inline struct banner_member server__banner(const struct server *server)
+{
+    return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
+}
 
 /* server_boot.c */
 FALLIBLE server__boot(struct server *server, struct errbuf *why);

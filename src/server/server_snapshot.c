@@ -72,8 +72,7 @@ static void save_done(struct job *job)
         fatal("cannot save a snapshot: %s; make room or repair the disk, then start again",
               s->why.text);
     }
-    server_metrics_snap_saved(s->server->metrics,
-                              env_now_mono(s->server->options.env) - s->began);
+    server_metrics_snap_saved(s->server->metrics, env_now_mono(s->server->options.env) - s->began);
     node_save_snapshot(s->server->node, &s->record, recorded, s);
 }
 
@@ -92,8 +91,7 @@ void snapshotter_applied(struct snapshotter *s)
         server->applied - s->last_index <= server->config->snapshot_count) {
         return;
     }
-    LOG_INFO(&server->log, "triggering snapshot",
-             log_hex("local-member-id", server->member_id),
+    LOG_INFO(&server->log, "triggering snapshot", log_hex("local-member-id", server->member_id),
              log_u64("local-member-applied-index", server->applied),
              log_u64("local-member-snapshot-index", s->last_index),
              log_u64("local-member-snapshot-count", server->config->snapshot_count),

@@ -128,9 +128,17 @@ static uint32_t common_len(struct slice a, struct slice b)
     return (uint32_t)i;
 }
 
+/* `key` is any of the node's keys, one that is about to join included. */
+static void node_share(struct keyindex_node *node, struct slice key, uint32_t skip)
+{
+    ASSERT(skip <= key.len);
+    node->skip = skip;
+    memcpy(node->shared, key.data, skip < NODE_SHARED ? skip : NODE_SHARED);
+}
+
 static void node_set_skip(struct keyindex_node *node, uint32_t skip)
 {
-    node->skip = skip;
+    node_share(node, record_key(node->record[0]), skip);
     for (unsigned i = 0; i < node->count; i++) {
         node->prefix[i] = prefix_of(record_key(node->record[i]), skip);
     }
@@ -153,6 +161,18 @@ static void node_admit(struct keyindex_node *node, struct slice key, struct slic
     }
 }
 
+/* How `key` stands to what the keys of the node share: <0, 0 (it begins so too), >0. */
+static int node_compare_shared(const struct keyindex_node *node, struct slice key)
+{
+    size_t len = key.len < node->skip ? key.len : node->skip;
+    size_t inside = len < NODE_SHARED ? len : NODE_SHARED;
+    int order = inside == 0 ? 0 : memcmp(key.data, node->shared, inside);
+    if (order == 0 && len > inside) {
+        order = memcmp(key.data + inside, node->record[0]->key + inside, len - inside);
+    }
+    return order == 0 && key.len < node->skip ? -1 : order;
+}
+
 /* The first slot whose key is not less than `key`. */
 static unsigned node_search(const struct keyindex_node *node, struct slice key, bool *found_out)
 {
@@ -160,15 +180,9 @@ static unsigned node_search(const struct keyindex_node *node, struct slice key, 
     if (node->count == 0) {
         return 0;
     }
-    if (node->skip > 0) {
-        size_t shared = key.len < node->skip ? key.len : node->skip;
-        int order = shared == 0 ? 0 : memcmp(key.data, node->record[0]->key, shared);
-        if (order < 0 || (order == 0 && key.len < node->skip)) {
-            return 0;
-        }
-        if (order > 0) {
-            return node->count;
-        }
+    int order = node_compare_shared(node, key);
+    if (order != 0) {
+        return order < 0 ? 0 : node->count;
     }
     uint64_t prefix = prefix_of(key, node->skip);
     unsigned low = 0;
@@ -177,7 +191,7 @@ static unsigned node_search(const struct keyindex_node *node, struct slice key, 
         unsigned middle = (low + high) / 2;
         bool is_less = node->prefix[middle] < prefix;
         if (node->prefix[middle] == prefix) {
-            int order = slice_cmp(record_key(node->record[middle]), key);
+            order = slice_cmp(record_key(node->record[middle]), key);
             if (order == 0) {
                 *found_out = true;
                 return middle;
@@ -399,7 +413,8 @@ static struct keyindex_node *node_cut(struct keyindex *index, struct keyindex_no
     struct keyindex_node *right = node_new(index, node->is_leaf);
     if (cut == NODE_CAP) {
         /* The new key follows all of node's: what it shares with the last is a good guess. */
-        right->skip = common_len(record_key(record), record_key(node->record[NODE_CAP - 1]));
+        node_share(right, record_key(record),
+                   common_len(record_key(record), record_key(node->record[NODE_CAP - 1])));
         return right;
     }
     node_move(right, node, cut);
@@ -737,15 +752,21 @@ static bool iter_move(struct keyindex_iter *iter)
     return place_settle(place);
 }
 
-bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *visited)
+bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget)
 {
-    while (!iter->is_done && iter_move(iter)) {
+    while (!iter->is_done) {
+        if (budget != NULL && *budget == 0) {
+            return false;
+        }
+        if (!iter_move(iter)) {
+            break;
+        }
         const struct keyindex_record *record = place_record(&iter->place);
         if (iter->range.kind != KEY_FROM && !key_range_has(&iter->range, record_key(record))) {
             break;
         }
-        if (visited != NULL) {
-            (*visited)++;
+        if (budget != NULL) {
+            (*budget)--;
         }
         if (keyindex__record_get(record, iter->at, out)) {
             return true;
@@ -822,6 +843,7 @@ static struct key_count node_check(const struct keyindex *index, const struct ke
     for (unsigned i = 0; i < node->count; i++) {
         struct slice key = record_key(node->record[i]);
         ASSERT(common_len(key, record_key(node->record[0])) >= node->skip);
+        ASSERT(node_compare_shared(node, key) == 0);
         ASSERT(node->prefix[i] == prefix_of(key, node->skip));
         ASSERT(i == 0 || slice_cmp(record_key(node->record[i - 1]), key) < 0);
         struct key_count sum;

@@ -91,8 +91,9 @@ struct keyindex_iter {
 void keyindex_iter_init(struct keyindex_iter *iter, const struct keyindex *index,
                         const struct key_range *range, int64_t at);
 void keyindex_iter_fini(struct keyindex_iter *iter);
-/* False at the end. `visited`, if not NULL, is increased by the records looked at, live or not. */
-bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *visited);
+/* False at the end, which is_done tells. `budget`, if not NULL, is how many records may still be
+ * looked at, live or not; when it has come to 0 the answer is false too, but not is_done. */
+bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget);
 void keyindex_iter_pause(struct keyindex_iter *iter);
 
 /* Keys that live now and what their rows take as field 2 of a RangeResponse: tag, length, row. */

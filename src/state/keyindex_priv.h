@@ -38,9 +38,13 @@ _Static_assert(offsetof(struct keyindex_record, key) == 44, "the record of a key
 /* 64, so that a word says which keys of a leaf live. */
 #define NODE_CAP 64
 
+/* Bytes that the keys of a node share and that are kept in it: those of most real keys. */
+#define NODE_SHARED 40
+
 /* Invariants:
  *   1. The keys of record[] share their first `skip` bytes; prefix[i] is
- *      the 8 bytes of record[i]'s key from `skip` on, zero-padded, as a big-endian number.
+ *      the 8 bytes of record[i]'s key from `skip` on, zero-padded, as a big-endian number;
+ *      shared[] has the first of the skipped bytes.
  *   2. record[] is strictly ascending by key. In an inner node record[i] is the first key below
  *      child[i], and sum[i] what lives below it.
  *   3. Every node but the root has at least one key; all leaves are equally deep. */
@@ -49,6 +53,7 @@ struct keyindex_node {
     bool is_leaf;
     uint32_t skip;
     uint64_t live; /* a leaf's: bit i is set when record[i] is not deleted */
+    uint8_t shared[NODE_SHARED];
     uint64_t prefix[NODE_CAP];
     struct keyindex_record *record[NODE_CAP];
 };

@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/chunk.h"
+#include "base/coll.h"
 #include "state/keyindex.h"
 #include "storage/backend.h"
 
@@ -49,8 +50,9 @@ struct mvcc_hooks {
 struct mvcc_options {
     struct backend *backend;
     struct mvcc_hooks hooks;
-    uint32_t compact_batch_limit; /* rows looked at in a step; 0: 1000 */
-    uint32_t compact_sleep_ms;    /* between two steps; 0: 10 */
+    uint32_t compact_batch_limit; /* rows looked at between two sleeps; 0: 1000 */
+    uint32_t compact_sleep_ms;    /* 0: 10 */
+    uint64_t hash_seed;           /* random: so that nobody can choose colliding keys for HashKV */
 };
 
 /* Reads bucket `key` and rebuilds the index; takes up a compaction that was under way.
@@ -111,9 +113,8 @@ struct mvcc_read {
     struct mvcc *store;
     struct list link;
     struct keyindex_iter iter;
-    int64_t at;         /* the revision read */
-    uint64_t rows_left; /* of the limit */
-    bool is_current;    /* opened at the newest revision */
+    int64_t at;      /* the revision read */
+    bool is_current; /* opened at the newest revision */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;
@@ -149,9 +150,9 @@ void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void 
  * ERR_COMPACTED   it is compacted already
  * ERR_FUTURE      it is above the current revision */
 FALLIBLE mvcc_compact(struct mvcc *store, int64_t revision);
-/* Removes a slice of rows. Returns milliseconds until the next step is due, or -1 when there is
- * nothing (more) to remove; mvcc_compact() makes there be something again. Not inside a
- * transaction or between backend_begin() and backend_end(). */
+/* Removes a slice of rows. Returns milliseconds until the next step is due (0: the next turn of the
+ * loop), or -1 when there is nothing (more) to remove; mvcc_compact() makes there be something
+ * again. Not inside a transaction or between backend_begin() and backend_end(). */
 int mvcc_compact_step(struct mvcc *store);
 /* Is the removal of rows up to `revision` finished? */
 bool mvcc_is_compacted(const struct mvcc *store, int64_t revision);

@@ -50,10 +50,7 @@ const char *backend_bucket_name(enum backend_bucket bucket);
 /* What one commit did, for metrics. */
 struct backend_commit {
     uint64_t ops;      /* puts and deletes written */
-    uint64_t total_ns; /* all of it: etcd_disk_backend_commit_duration_seconds */
-    uint64_t rebalance_ns;
-    uint64_t spill_ns;
-    uint64_t write_ns;
+    uint64_t total_ns; /* from handing over to hearing back: etcd_disk_backend_commit_duration */
 };
 
 struct backend_options {
@@ -148,6 +145,12 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
  * backend_begin/end it covers what that entry has still to write, too. Never calls from inside. */
 typedef void backend_done_fn(void *ctx);
 void backend_force_commit(struct backend *backend, backend_done_fn *done, void *ctx);
+
+/* The newest committed state, for streaming a snapshot of the file while writes go on
+ * (bolt_tx_read_at): force a commit first, begin in its callback. Ended with bolt_read_end(), on
+ * any thread, before backend_close(). */
+struct bolt_tx;
+struct bolt_tx *backend_snapshot_begin(struct backend *backend);
 
 /* ---- observers ------------------------------------------------------------------------------ */
 
