@@ -48,7 +48,8 @@ static uint64_t resident_bytes(void)
     return info.resident_bytes;
 }
 
-/* ---- process metrics -------------------------------------------------------------------------- */
+/* ---- process metrics --------------------------------------------------------------------------
+ */
 
 static void collect_process(void *ctx)
 {
@@ -79,7 +80,8 @@ static void add_process_metrics(struct process *p)
     metrics_on_collect(p->metrics, collect_process, p);
 }
 
-/* ---- listeners -------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------
+ */
 
 /* How net_listen() names what a URL says. */
 static void address_of(const struct url *url, const char **host, const char **port)
@@ -151,13 +153,24 @@ static FALLIBLE serve_all(struct process *p, struct errbuf *why)
     return serve(p, API_METRICS, &config->listen_metrics_urls, why);
 }
 
-/* ---- start and stop ---------------------------------------------------------------------------- */
+/* ---- start and stop ----------------------------------------------------------------------------
+ */
 
 static void on_ready(void *ctx)
 {
     struct process *p = ctx;
-    banner_ready(p->config, &p->log);
-    posix_notify_ready();
+    const struct config *config = p->config;
+    bool is_split = config->listen_client_http_urls.count > 0;
+    for (size_t i = 0; i < config->listen_client_urls.count; i++) {
+        banner_ready(config, is_split ? BANNER_GRPC : BANNER_GRPC_HTTP,
+                     config->listen_client_urls.items[i].host);
+    }
+    for (size_t i = 0; i < config->listen_client_http_urls.count; i++) {
+        banner_ready(config, BANNER_HTTP, config->listen_client_http_urls.items[i].host);
+    }
+    if (posix_notify_ready()) {
+        banner_notified(config);
+    }
 }
 
 static void on_server_stopped(void *ctx)
@@ -181,8 +194,8 @@ static void on_signal(int signum, void *ctx)
         return; /* it is stopping already */
     }
     p->signum = signum;
-    banner_signal(&p->log, signum == SIGTERM ? "terminated" : "interrupt");
-    banner_closing(p->config, &p->log);
+    banner_signal(p->config, signum);
+    banner_closing(p->config);
     mono_ns deadline = loop_now(p->loop) + DRAIN_NS;
     p->http_open = p->http_count;
     for (size_t i = 0; i < p->http_count; i++) {
@@ -195,12 +208,14 @@ static FALLIBLE start(struct process *p, int argc, char **argv, struct errbuf *w
     const struct config *config = p->config;
     struct process_info info;
     enum config_dir kind;
+    banner_peer_listeners(config);
     TRY(probe_ports(p, &config->listen_peer_urls, why));
+    banner_client_listeners(config);
     TRY(probe_ports(p, &config->listen_client_urls, why));
     TRY(probe_ports(p, &config->listen_client_http_urls, why));
     TRY(probe_ports(p, &config->listen_metrics_urls, why));
     TRY(config_identify_dir(config, p->env->disk, &kind));
-    banner_starting(config, &p->log, kind == CONFIG_DIR_MEMBER);
+    banner_server(config, kind == CONFIG_DIR_MEMBER, posix_cpu_count());
     struct server_options options = {
         .env = p->env,
         .loop = p->loop,
@@ -224,8 +239,13 @@ static FALLIBLE start(struct process *p, int argc, char **argv, struct errbuf *w
     };
     p->api = api_new(&api);
     TRY(serve_all(p, why));
-    banner_serving(config, &p->log, server_member_id(p->server));
+    struct banner_member member = {.member_id = server_member_id(p->server),
+                                   .cluster_id = server_cluster_id(p->server)};
     server_start(p->server);
+    for (size_t i = 0; i < config->listen_peer_urls.count; i++) {
+        banner_serving_peer(config, config->listen_peer_urls.items[i].host);
+    }
+    banner_serving(config, &member);
     return ERR_OK;
 }
 
@@ -281,7 +301,10 @@ int main(int argc, char **argv)
         exit(1);
     }
     loop_run(p.loop);
-    banner_closed(p.config, &p.log);
+    for (size_t i = 0; i < p.config->listen_peer_urls.count; i++) {
+        banner_peer_stopped(p.config, p.config->listen_peer_urls.items[i].host);
+    }
+    banner_closed(p.config);
     int signum = p.signum;
     release(&p);
     /* As etcd: having stopped cleanly, die of the signal, so that who waits sees which it was. */

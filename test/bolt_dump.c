@@ -127,7 +127,7 @@ int main(int argc, char **argv)
         return 2;
     }
     bool is_change = argc == 5;
-    struct model_random random = {is_change ? strtoull(argv[3], NULL, 10) : 0};
+    struct model_random random = {.state = is_change ? strtoull(argv[3], NULL, 10) : 0};
     const struct model_mix *mix = is_change ? model_mix_named(argv[4]) : NULL;
     if (is_change && mix == NULL) {
         fprintf(stderr, "no such kind: %s\n", argv[4]);

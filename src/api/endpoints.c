@@ -39,7 +39,7 @@ static void reply(const struct web *web, struct http_request *request, unsigned 
 {
     struct http_field all[FIELDS_MAX];
     size_t n = 0;
-    struct slice origin = web->is_metrics_only ? SLICE_EMPTY : allowed_origin(web->api, request);
+    struct slice origin = web->is_client ? allowed_origin(web->api, request) : SLICE_EMPTY;
     if (origin.len > 0) {
         all[n++] = (struct http_field){SLICE("Access-Control-Allow-Headers"),
                                        SLICE("accept, content-type, authorization")};
@@ -132,7 +132,7 @@ static void metrics(const struct web *web, struct http_request *request)
         {SLICE("Content-Encoding"), SLICE("gzip")},
     };
     if (accepts_gzip(request)) {
-        gzip_deflate(buf_slice(&text), &packed);
+        gzip_encode(buf_slice(&text), &packed);
         reply(web, request, 200, fields, 2, buf_slice(&packed));
     } else {
         reply(web, request, 200, fields, 1, buf_slice(&text));

@@ -73,19 +73,21 @@ TEST(gzip, every_truncation_is_an_early_end)
     }
 }
 
-TEST(gzip, a_flipped_bit_is_noticed)
+TEST(gzip, a_flipped_bit_never_changes_the_content)
 {
-    for (size_t i = 0; i < sizeof(hello); i++) {
+    size_t refused = 0;
+    for (size_t bit = 0; bit < sizeof(hello) * 8; bit++) {
         uint8_t bad[sizeof(hello)];
         memcpy(bad, hello, sizeof(hello));
-        bad[i] ^= 0x10;
+        bad[bit / 8] ^= (uint8_t)(1 << bit % 8);
         struct buf out = {0};
-        enum err err = gzip_decode(slice_of(bad, sizeof(bad)), 100, &out);
-        /* Time, extra flags and system are not covered by the checksum. */
-        bool is_free = i >= 4 && i <= 9;
-        if (!is_free) {
-            assert_int_not_equal(err, ERR_OK);
+        if (gzip_decode(slice_of(bad, sizeof(bad)), 100, &out) != ERR_OK) {
+            refused++;
+        } else {
+            /* Time, flags, system, and the padding behind the last block do not matter. */
+            assert_true(slice_eq_str(buf_slice(&out), "hello\n"));
         }
         buf_fini(&out);
     }
+    assert_true(refused > 150);
 }

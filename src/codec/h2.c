@@ -34,6 +34,7 @@ struct h2 {
     struct budget controls;
     uint32_t block_bytes; /* of the header block being received */
     uint32_t block_count;
+    bool in_block;
     bool is_over; /* terminated by us or by a fatal error: input is ignored */
 };
 
@@ -99,6 +100,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = user;
     h2->block_bytes = 0;
     h2->block_count = 0;
+    h2->in_block = true;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
@@ -151,6 +153,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2 *h2 = user;
     UNUSED(session);
+    h2->in_block = false;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
         on_headers_done(h2, frame);
@@ -321,13 +324,17 @@ static nghttp2_session_callbacks *callbacks_new(void)
     return callbacks;
 }
 
-static nghttp2_option *option_new(void)
+static nghttp2_option *option_new(bool is_client)
 {
     nghttp2_option *option;
     int rv = nghttp2_option_new(&option);
     ASSERT(rv == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    if (is_client) {
+        /* A grpc-message may end in a blank: grpc-go sends it as it is. */
+        nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
+    }
     return option;
 }
 
@@ -362,7 +369,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
     budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
     nghttp2_session_callbacks *callbacks = callbacks_new();
-    nghttp2_option *option = option_new();
+    nghttp2_option *option = option_new(options->is_client);
     nghttp2_mem mem = {NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
     int rv = options->is_client
                  ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)
@@ -446,6 +453,11 @@ bool h2_wants_write(const struct h2 *h2)
     return nghttp2_session_want_write(h2->session) != 0;
 }
 
+bool h2_in_block(const struct h2 *h2)
+{
+    return h2->in_block;
+}
+
 /* ---- commands -------------------------------------------------------------------------- */
 
 static void name_values(const struct h2_field *fields, size_t count, nghttp2_nv *out)
@@ -469,7 +481,7 @@ static void name_values(const struct h2_field *fields, size_t count, nghttp2_nv 
     }
 }
 
-static nghttp2_data_provider provider = {.read_callback = on_read};
+static const nghttp2_data_provider provider = {.read_callback = on_read};
 
 void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count,
                 bool has_body)

@@ -99,6 +99,8 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit);
 /* Nothing more will be read or written. */
 bool h2_is_done(const struct h2 *h2);
 bool h2_wants_write(const struct h2 *h2);
+/* A header block has begun and not ended: the peer owes the rest. */
+bool h2_in_block(const struct h2 *h2);
 
 /* Server: answers. With has_body the stream is pulled; without, this ends it. */
 void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count,

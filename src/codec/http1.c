@@ -414,6 +414,11 @@ bool http1_is_idle(const struct http1 *parser)
     return !parser->has_bytes;
 }
 
+bool http1_has_head(const struct http1 *parser)
+{
+    return parser->has_head;
+}
+
 /* ---- responses --------------------------------------------------------------------------- */
 
 const char *http1_status_text(unsigned status)
@@ -496,7 +501,7 @@ void http1_date(int64_t seconds, char out[HTTP1_DATE_TEXT])
     civil(day_number, &year, &month, &day);
     unsigned weekday = (unsigned)(((day_number % 7) + 7) % 7);
     snprintf(out, HTTP1_DATE_TEXT, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + 3 * weekday,
-             day % 100, months + 3 * (month - 1), (unsigned)(year % 10000), of_day / 3600,
+             day % 100, months + 3 * (month - 1), (unsigned)year % 10000, of_day / 3600 % 24,
              of_day / 60 % 60, of_day % 60);
 }
 

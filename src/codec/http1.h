@@ -55,6 +55,9 @@ bool http1_wants_continue(struct http1 *parser);
 /* Nothing of a request has arrived since the last one. */
 bool http1_is_idle(const struct http1 *parser);
 
+/* Method, target and fields are complete. */
+bool http1_has_head(const struct http1 *parser);
+
 /* The whole answer to a refused request. Static storage or the parser's. */
 struct slice http1_refusal(const struct http1 *parser);
 

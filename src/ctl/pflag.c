@@ -60,7 +60,7 @@ static FALLIBLE csv_field(const char *line, const char **at, struct buf *out, st
     if (*p != '"') {
         for (; *p != 0 && *p != ',' && *p != '\n'; p++) {
             if (*p == '"') {
-                buf_printf(why, "parse error on line 1, column %zu: bare \" in non-quoted field",
+                buf_printf(why, "parse error on line 1, column %zu: bare \" in non-quoted-field",
                            (size_t)(p - line) + 1);
                 return ERR_INVALID;
             }

@@ -148,7 +148,7 @@ TEST(pflag, refuses_in_the_words_of_pflag)
         {"--timeout=x", "invalid argument \"x\" for \"--timeout\" flag: time: invalid duration "
                         "\"x\""},
         {"--endpoints=a\"b", "invalid argument \"a\\\"b\" for \"--endpoints\" flag: parse error on "
-                             "line 1, column 2: bare \" in non-quoted field"},
+                             "line 1, column 2: bare \" in non-quoted-field"},
         {"--endpoints=\"ab", "invalid argument \"\\\"ab\" for \"--endpoints\" flag: parse error on "
                              "line 1, column 4: extraneous or missing \" in quoted-field"},
         {"--help", "help"},

@@ -489,17 +489,17 @@ static FALLIBLE restored_check(const struct raft_config *config, struct errbuf *
         term = entry->term;
     }
     const struct raft_hard_state *hard = &config->hard_state;
-    bool has_hard_state = hard->term != 0 || hard->vote != 0 || hard->commit != 0;
-    if (has_hard_state && (hard->commit < base || hard->commit > last)) {
+    if (hard->commit > last) {
         return errf(errbuf, ERR_CORRUPT,
-                    "raft: commit index %" PU " is out of range [%" PU ", %" PU
-                    "]: was the log truncated or lost?",
-                    hard->commit, base, last);
+                    "raft: commit index %" PU " is behind the last entry, %" PU
+                    ": was the log truncated or lost?",
+                    hard->commit, last);
     }
     if (hard->term >= RAFT_QUANTITY_MAX || last >= RAFT_QUANTITY_MAX) {
         return errf(errbuf, ERR_CORRUPT, "raft: the term or the last index is impossibly large");
     }
-    raft_index committed = has_hard_state ? hard->commit : base;
+    /* A commit index reaches the disk lazily, and a snapshot proves more. */
+    raft_index committed = hard->commit > base ? hard->commit : base;
     if (config->applied != 0 && (config->applied < base || config->applied > committed)) {
         return errf(errbuf, ERR_CORRUPT,
                     "raft: applied index %" PU " is out of range [%" PU ", %" PU "]",

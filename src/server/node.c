@@ -57,7 +57,7 @@ static void slot_put(struct slot *slot)
     list_add_head(&slot->node->free_slots, &slot->link);
 }
 
-static void persisted(struct wal_write *write)
+static void written(struct wal_write *write)
 {
     struct slot *slot = CONTAINER_OF(write, struct slot, write);
     ASSERT(slot->node->in_flight > 0);
@@ -66,16 +66,19 @@ static void persisted(struct wal_write *write)
     slot_put(slot);
 }
 
-/* Hands the ready's writes to the WAL. False: there was nothing that had to be waited for. */
+/* Hands the ready's writes to the WAL. False: there was nothing to wait for.
+ *
+ * A completion vouches for everything handed out before it, so raft must never be told of a ready
+ * while an earlier one is in flight: that would acknowledge entries that are not durable. A commit
+ * index that moved alone is therefore not reported at all (the earlier write's completion says as
+ * much); it is written with the next append, and losing it costs a little replay. */
 static bool persist(struct node *node, struct slot *slot)
 {
     const struct raft_ready *ready = &slot->ready;
-    bool writes_entries = ready->entry_count > 0 || ready->snapshot != NULL;
-    if (!writes_entries && !ready->must_sync && ready->after_count == 0) {
+    if (ready->entry_count == 0 && !ready->must_sync && ready->after_count == 0) {
         if (ready->has_hard_state) {
             wal_defer_state(node->wal, &ready->hard_state);
         }
-        raft_persisted(node->raft, ready);
         return false;
     }
     slot->write = (struct wal_write){
@@ -84,7 +87,7 @@ static bool persist(struct node *node, struct slot *slot)
         .has_hard_state = ready->has_hard_state,
         .hard_state = ready->hard_state,
         .must_sync = ready->must_sync,
-        .done = persisted,
+        .done = written,
     };
     node->in_flight++;
     wal_append(node->wal, &slot->write);
@@ -103,7 +106,7 @@ static void drive(struct node *node)
         if (ready->has_soft_state) {
             node->options.hooks.changed(node->options.hooks.ctx, &ready->soft_state);
         }
-        bool in_flight = persist(node, slot);
+        bool is_in_flight = persist(node, slot);
         if (ready->committed_count > 0) {
             raft_index last = ready->committed[ready->committed_count - 1].index;
             node->options.hooks.apply(node->options.hooks.ctx, ready->committed,
@@ -114,7 +117,7 @@ static void drive(struct node *node)
             node->options.hooks.read_index(node->options.hooks.ctx, ready->reads[i].index,
                                            ready->reads[i].context);
         }
-        if (!in_flight) {
+        if (!is_in_flight) {
             slot_put(slot);
         }
     }

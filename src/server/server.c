@@ -184,10 +184,28 @@ static void run_reads(struct server *server)
     }
 }
 
+/* The only voter need not wait for an election timeout: nobody else could win. It may campaign once
+ * it has applied what it knows to be committed, its own membership included. */
+static void campaign_alone(struct server *server)
+{
+    struct raft_status raft;
+    const struct raft_id_set *voters = &server->conf_state.voters;
+    raft_status(node_raft(server->node), &raft);
+    if (voters->count == 1 && voters->ids[0] == server->member_id &&
+        server->applied == raft.hard_state.commit) {
+        server->has_campaigned = true;
+        raft_campaign(node_raft(server->node));
+        loop_wake(server->loop);
+    }
+}
+
 /* After node's own hook of this phase: what was committed is applied. */
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    if (!server->has_campaigned) {
+        campaign_alone(server);
+    }
     run_reads(server);
     call_done(server);
 }
@@ -366,7 +384,10 @@ struct node_hooks server__node_hooks(struct server *server)
 
 void server_start(struct server *server)
 {
-    struct raft *raft = node_raft(server->node);
+    struct banner_member self = server__banner(server);
+    const char *version = member_set_cluster_version(server->members);
+    banner_limits(server->config);
+    banner_start(server->config, &self, version[0] == '\0' ? NULL : version);
     loop_hook_add(server->loop, LOOP_STEP, &server->step_hook, on_step);
     loop_hook_add(server->loop, LOOP_PERSIST, &server->persist_hook, on_persist);
     timer_init(&server->tick, on_tick);
@@ -374,10 +395,6 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    if (server->conf_state.voters.count == 1 &&
-        raft_id_set_has(&server->conf_state.voters, server->member_id)) {
-        raft_campaign(raft); /* nobody else could win: why wait for the timeout */
-    }
     loop_wake(server->loop);
 }
 
@@ -403,6 +420,10 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     timer_stop(server->loop, &server->tick);
     timer_stop(server->loop, &server->compact_timer);
+    if (server->is_leader) {
+        struct banner_member self = server__banner(server);
+        banner_alone(server->config, &self, server->leader);
+    }
     node_stop(server->node);
     finish_all(server, &server->proposed, STATUS_STOPPED);
     finish_all(server, &server->reads, STATUS_STOPPED);

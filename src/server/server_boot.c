@@ -126,8 +126,7 @@ static FALLIBLE open_backend(struct boot *boot)
                     path);
     }
     TRY(err);
-    LOG_INFO(&server->log, "opened backend db", log_str("path", path),
-             log_duration("took", (int64_t)(env_now_mono(server->options.env) - began)));
+    banner_backend(boot->config, (int64_t)(env_now_mono(server->options.env) - began));
     uint64_t consistent = backend_consistent_index(server->backend);
     if (boot->has_snap && consistent < boot->snap.index) {
         return errf(boot->why, ERR_CORRUPT,
@@ -324,10 +323,12 @@ static FALLIBLE boot_member(struct boot *boot)
     boot->server->node = node_new(&options);
     boot->wal = NULL;
     boot->server->snapshotter = snapshotter_new(boot->server, boot->snap.index);
-    LOG_INFO(&boot->server->log, is_bare ? "starting local member" : "restarting local member",
-             log_hex("cluster-id", boot->server->cluster_id),
-             log_hex("local-member-id", boot->server->member_id),
-             log_u64("commit-index", boot->contents.hard_state.commit));
+    struct banner_member self_names = server__banner(boot->server);
+    if (is_bare) {
+        banner_new_member(boot->config, &self_names);
+    } else {
+        banner_old_member(boot->config, &self_names, boot->contents.hard_state.commit);
+    }
     return ERR_OK;
 }
 

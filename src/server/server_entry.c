@@ -207,12 +207,10 @@ static void apply_membership(struct server *server, const struct raft_conf_chang
     } else {
         err = member_set_add(server->members, &member);
         if (err == ERR_OK) {
-            LOG_INFO(&server->log, "added member", log_hex("cluster-id", server->cluster_id),
-                     log_hex("local-member-id", server->member_id),
-                     log_hex("added-peer-id", member.id),
-                     log_strs("added-peer-peer-urls",
-                              (const char *const *)(const void *)member.peer_urls.urls,
-                              member.peer_urls.count));
+            struct banner_member self = server__banner(server);
+            banner_member_added(server->config, &self, member.id,
+                                (const char *const *)(const void *)member.peer_urls.urls,
+                                member.peer_urls.count, member.is_learner);
         }
     }
     const struct member *now = member_set_find(server->members, member.id);
@@ -262,10 +260,8 @@ static void apply_attributes(struct server *server, member_id id, struct slice v
         server__member_rows_put(server, member);
     }
     if (writes && id == server->member_id && server->is_publishing) {
-        LOG_INFO(&server->log, "published local member to cluster through raft",
-                 log_hex("local-member-id", server->member_id),
-                 log_str("local-member-attributes", (const char *)value.data),
-                 log_hex("cluster-id", server->cluster_id));
+        struct banner_member self = server__banner(server);
+        banner_published(server->config, &self);
         server__ready(server);
     }
     member_fini(&attributes);
@@ -277,8 +273,13 @@ static void apply_version(struct server *server, struct slice version, bool writ
     if (writes) {
         backend_put(server->backend, BUCKET_CLUSTER, SLICE("clusterVersion"), version);
     }
-    LOG_INFO(&server->log, "set initial cluster version", log_hex("cluster-id", server->cluster_id),
-             log_hex("local-member-id", server->member_id), log_slice("cluster-version", version));
+    struct banner_member self = server__banner(server);
+    char *minor = arena_strndup(&server->scratch, (const char *)version.data, version.len);
+    char *patch = strrchr(minor, '.');
+    if (patch != NULL) {
+        *patch = '\0'; /* "3.4.0" is shown as "3.4" */
+    }
+    banner_cluster_version(server->config, &self, minor);
 }
 
 /* "/0/members/<hex id>/attributes" */

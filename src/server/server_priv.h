@@ -5,6 +5,7 @@
 #include "server/server.h"
 
 #include "server/apply.h"
+#include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
 #include "storage/snap.h"
@@ -45,6 +46,7 @@ struct server {
     uint64_t applied_term;
     uint64_t leader;
     bool is_leader;
+    bool has_campaigned; /* as the only voter, at start */
     bool has_published;
     bool is_publishing; /* an attribute request of ours is in the log */
     bool is_stopping;
@@ -79,6 +81,10 @@ void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);
 void server__compact_soon(struct server *server);
 struct node_hooks server__node_hooks(struct server *server);
+static inline struct banner_member server__banner(const struct server *server)
+{
+    return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
+}
 
 /* server_boot.c */
 FALLIBLE server__boot(struct server *server, struct errbuf *why);

@@ -60,7 +60,7 @@ static void write_rows(struct bolt *db, bool is_random, const char *what)
 {
     struct errbuf why = {0};
     struct times times;
-    struct model_random random = {1};
+    struct model_random random = {.state = 1};
     uint8_t value[VALUE_LEN] = {1};
     for (uint64_t batch = 0; batch < BATCHES; batch++) {
         struct bolt_tx *tx = NULL;
@@ -90,7 +90,7 @@ static void read_rows(struct bolt *db)
     struct bolt_tx *tx = bolt_read_begin(db);
     struct bolt_bucket *bucket = NULL;
     must(bolt_bucket(bolt_root(tx), SLICE("key"), &bucket), &why);
-    struct model_random random = {2};
+    struct model_random random = {.state = 2};
     double start = now_ms();
     for (uint64_t i = 0; i < LOOKUPS; i++) {
         uint8_t key[17];

@@ -11,6 +11,7 @@ struct walk {
     struct bolt_tx *tx;
     uint64_t *seen;
     bool is_strict;
+    unsigned leaf_depth; /* of the tree being walked; 0: no leaf met yet */
 };
 
 /* Keys of a page lie in [low, high); has_high is false at the right edge. */
@@ -138,8 +139,14 @@ static FALLIBLE walk_page(struct walk *walk, uint64_t pgno, const struct bounds 
     if (walk->is_strict) {
         TRY(elements_check(walk, &page, pgno, bounds));
     }
-    return page.is_leaf ? walk_leaf(walk, &page, pgno, nesting)
-                        : walk_branch(walk, &page, bounds, depth, nesting);
+    if (!page.is_leaf) {
+        return walk_branch(walk, &page, bounds, depth, nesting);
+    }
+    if (walk->is_strict && walk->leaf_depth != 0 && walk->leaf_depth != depth) {
+        return bolt__tx_page_error(walk->tx, pgno, "is not as deep as the other leaves");
+    }
+    walk->leaf_depth = depth;
+    return walk_leaf(walk, &page, pgno, nesting);
 }
 
 static FALLIBLE walk_bucket(struct walk *walk, struct slice value, unsigned nesting)
@@ -154,7 +161,11 @@ static FALLIBLE walk_bucket(struct walk *walk, struct slice value, unsigned nest
     }
     TRY(bolt__bucket_parse(walk->tx, value, &root, &sequence, &page));
     if (root != 0) {
-        return walk_page(walk, root, &all, 1, nesting);
+        unsigned outer_depth = walk->leaf_depth;
+        walk->leaf_depth = 0;
+        TRY(walk_page(walk, root, &all, 1, nesting));
+        walk->leaf_depth = outer_depth;
+        return ERR_OK;
     }
     if (walk->is_strict) {
         TRY(elements_check(walk, &page, 0, &all));

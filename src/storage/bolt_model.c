@@ -189,6 +189,11 @@ void model_compare(const struct model *model, struct bolt_bucket *bucket)
 
 uint64_t model_random(struct model_random *random)
 {
+    if (random->script.data != NULL) {
+        uint64_t number = random->script.len >= 2 ? get_le16(random->script.data) : 0;
+        random->script = slice_skip(random->script, random->script.len >= 2 ? 2 : 0);
+        return number;
+    }
     uint64_t z = (random->state += UINT64_C(0x9E3779B97F4A7C15));
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
@@ -225,6 +230,12 @@ static const struct model_mix mixes[] = {
      .delete_pct = 30,
      .bucket_pct = 40,
      .huge_pct = 3},
+    {.name = "tiny",
+     .key_space = 12,
+     .value_max = 120,
+     .delete_pct = 30,
+     .bucket_pct = 20,
+     .huge_pct = 0},
 };
 
 const struct model_mix *model_mix_named(const char *name)

@@ -36,9 +36,11 @@ struct model *model_bucket_ensure(struct model *model, struct slice name);
 /* ASSERTs that the bucket holds exactly this, by cursor in both directions, by get and by seek. */
 void model_compare(const struct model *model, struct bolt_bucket *bucket);
 
-/* Random bytes of a test: the same seed gives the same numbers (splitmix64). */
+/* Random numbers of a test: the same seed gives the same ones (splitmix64). With `script` they are
+ * read from there instead, two bytes a number, then zeroes: a fuzzer decides. */
 struct model_random {
     uint64_t state;
+    struct slice script; /* data NULL: none */
 };
 uint64_t model_random(struct model_random *random);
 /* Below `end`, which is not 0. */
@@ -53,7 +55,7 @@ struct model_mix {
     uint32_t bucket_pct; /* of the operations work on buckets */
     uint32_t huge_pct;   /* of the values take several pages */
 };
-/* "even", "growing", "shrinking" or "nested"; NULL for another name. */
+/* "even", "growing", "shrinking", "nested" or "tiny"; NULL for another name. */
 const struct model_mix *model_mix_named(const char *name);
 /* One random operation on both, anywhere in the tree. ASSERTs that the results agree. */
 void model_step(struct model_random *random, const struct model_mix *mix, struct model *model,

@@ -62,7 +62,7 @@ static FALLIBLE rebalance_children(struct bolt_bucket *bucket, struct bolt_node 
 {
     for (uint32_t i = 0; i < node->count;) {
         struct bolt_node *child = node->inodes[i].child;
-        if (child == NULL || !child->is_unbalanced) {
+        if (child == NULL || (!child->is_unbalanced && child->count > 0)) {
             i++;
             continue;
         }

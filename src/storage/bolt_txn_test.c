@@ -66,7 +66,7 @@ struct pinned {
 static void run(uint64_t seed, const char *kind, struct bolt_options options, unsigned txn_count,
                 unsigned steps_max)
 {
-    struct model_random random = {seed};
+    struct model_random random = {.state = seed};
     const struct model_mix *mix = model_mix_named(kind);
     struct model *model = model_new();
     struct pinned pinned[8] = {0};
@@ -164,7 +164,7 @@ TEST(bolt_txn, random_changes_with_etcds_options)
 /* A node in memory that is cut in two by inserts in its middle. */
 TEST(bolt_txn, one_large_transaction_in_random_order)
 {
-    struct model_random random = {99};
+    struct model_random random = {.state = 99};
     snprintf(path, sizeof(path), "%s/db", test_dir());
     struct bolt *db = open_with(path, (struct bolt_options){.no_sync = true});
     struct model *model = model_new();
@@ -256,7 +256,7 @@ struct reading {
     struct job job;
     struct bolt *db;
     atomic_bool *stop;
-    uint64_t looked;
+    atomic_uint *looked;
     atomic_int *running;
 };
 
@@ -281,7 +281,7 @@ static void read_once(struct reading *reading)
         ASSERT(rows == THREAD_ROWS);
     }
     bolt_read_end(&tx);
-    reading->looked++;
+    atomic_fetch_add(reading->looked, 1);
 }
 
 static void reading_run(struct job *job)
@@ -306,19 +306,21 @@ TEST(bolt_txn, readers_on_other_threads_see_whole_transactions)
     struct bolt *db = open_with(path, (struct bolt_options){.no_sync = true});
     atomic_bool stop = false;
     atomic_int running = 3;
+    atomic_uint looked = 0;
     struct reading readings[3] = {0};
     for (size_t i = 0; i < 3; i++) {
-        readings[i] = (struct reading){.db = db, .stop = &stop, .running = &running};
+        readings[i] =
+            (struct reading){.db = db, .stop = &stop, .running = &running, .looked = &looked};
         readings[i].job.run = reading_run;
         readings[i].job.done = reading_done;
         executor_submit(pool, &readings[i].job);
     }
-    for (int i = 0; i < THREAD_TXNS; i++) {
+    for (int i = 0; i < THREAD_TXNS || atomic_load(&looked) < 100; i++) {
         struct bolt_tx *tx = write_begin(db);
         struct bolt_bucket *b = NULL;
         assert_int_equal(bolt_bucket_ensure(bolt_root(tx), SLICE("b"), &b), ERR_OK);
         char value[400];
-        int len = snprintf(value, sizeof(value), "%0*d", 20 + i, i);
+        int len = snprintf(value, sizeof(value), "%0*d", 20 + i % 300, i);
         for (int j = 0; j < THREAD_ROWS; j++) {
             char key[16];
             snprintf(key, sizeof(key), "%05d", j);

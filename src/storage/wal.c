@@ -22,7 +22,6 @@
 #define WAL_MAGIC 0x77616c31u
 /* A batch larger than this leaves in several writes, still with one sync: memory stays bounded. */
 #define WRITE_BYTES_MAX ((size_t)1 << 20)
-#define ZERO_SCAN_BYTES ((size_t)256 << 10)
 
 /* What the job in flight owns. */
 struct tail {
@@ -518,48 +517,18 @@ static FALLIBLE repair(struct wal *wal, uint64_t offset, char **copy_out, struct
     return ERR_OK;
 }
 
-static FALLIBLE rest_is_zero(struct file *file, uint64_t offset, uint64_t size, bool *out,
-                             struct errbuf *why)
-{
-    struct buf chunk = {0};
-    enum err err = ERR_OK;
-    bool zero = true;
-    while (offset < size && zero && err == ERR_OK) {
-        size_t got = 0;
-        buf_reset(&chunk);
-        err = file_pread(file, buf_extend(&chunk, ZERO_SCAN_BYTES), ZERO_SCAN_BYTES, offset, &got,
-                         why);
-        for (size_t i = 0; i < got && zero; i++) {
-            zero = chunk.data[i] == 0;
-        }
-        offset += got;
-        if (got == 0) {
-            break;
-        }
-    }
-    buf_fini(&chunk);
-    *out = zero;
-    return err;
-}
-
 /* A zero frame ended the log, but parts of a batch that was never acknowledged may follow it:
- * writing over some of them would leave the others to be taken for records. */
+ * writing over some of them would leave the others to be taken for records. Cutting the rest off
+ * and allocating it again costs less than reading it. */
 static FALLIBLE zero_rest(struct wal *wal, struct errbuf *why)
 {
     struct tail *tail = &wal->tail;
-    uint64_t size;
-    bool zero;
-    TRY(file_size(tail->file, &size, why));
-    TRY(rest_is_zero(tail->file, tail->offset, size, &zero, why));
-    if (!zero) {
-        TRY(file_truncate(tail->file, tail->offset, why));
-    }
-    uint64_t full = size > wal->segment_bytes ? size : wal->segment_bytes;
-    if (zero && size >= full) {
-        return ERR_OK;
-    }
+    uint64_t full;
+    TRY(file_size(tail->file, &full, why));
+    full = full > wal->segment_bytes ? full : wal->segment_bytes;
+    TRY(file_truncate(tail->file, tail->offset, why));
     TRY(file_preallocate(tail->file, full, why));
-    return file_sync(tail->file, why);
+    return wal->unsafe_no_fsync ? ERR_OK : file_sync(tail->file, why);
 }
 
 static FALLIBLE read_repairing(struct wal *wal, const struct wal__segments *segments,
