@@ -4,6 +4,7 @@
 #define STORAGE_MANUAL_ENV_H
 
 #include "env/env.h"
+#include "env/sim.h" /* for the floors above, which see the simulated disk through this header */
 
 struct manual_env {
     struct env env;
