@@ -541,6 +541,9 @@ FALLIBLE url_map_parse(struct arena *arena, struct slice text, struct url_map *o
         return errf(why, ERR_INVALID, "a cluster may have at most %d URLs, this one has %zu",
                     URL_COUNT_MAX, most);
     }
+    if (text.len > 0 && memchr(text.data, 0, text.len) != NULL) {
+        return errf(why, ERR_INVALID, "a member's name must not have a zero byte in it");
+    }
     struct named *pairs = arena_alloc(arena, most * sizeof(*pairs));
     size_t count = split_pairs(text, pairs);
     struct url_map map = {.items = arena_zalloc(arena, (count + 1) * sizeof(*map.items))};
