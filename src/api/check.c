@@ -86,8 +86,8 @@ static enum status check_fields(const Etcdserverpb__TxnRequest *txn, size_t ops_
         }
     }
     for (size_t i = 0; i < txn->n_success + txn->n_failure; i++) {
-        const RequestOp *op = i < txn->n_success ? txn->success[i]
-                                                 : txn->failure[i - txn->n_success];
+        const RequestOp *op =
+            i < txn->n_success ? txn->success[i] : txn->failure[i - txn->n_success];
         enum status status = check_op(op, ops_max - ops);
         if (status != STATUS_OK) {
             return status;
@@ -277,8 +277,8 @@ enum status check_txn(const Etcdserverpb__TxnRequest *request, size_t ops_max)
 bool txn_is_write(const Etcdserverpb__TxnRequest *request)
 {
     for (size_t i = 0; i < request->n_success + request->n_failure; i++) {
-        const RequestOp *op = i < request->n_success ? request->success[i]
-                                                     : request->failure[i - request->n_success];
+        const RequestOp *op =
+            i < request->n_success ? request->success[i] : request->failure[i - request->n_success];
         if (op->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
             if (txn_is_write(op->request_txn)) {
                 return true;
@@ -294,8 +294,8 @@ bool txn_is_write(const Etcdserverpb__TxnRequest *request)
 bool txn_is_serializable(const Etcdserverpb__TxnRequest *request)
 {
     for (size_t i = 0; i < request->n_success + request->n_failure; i++) {
-        const RequestOp *op = i < request->n_success ? request->success[i]
-                                                     : request->failure[i - request->n_success];
+        const RequestOp *op =
+            i < request->n_success ? request->success[i] : request->failure[i - request->n_success];
         if (op->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE ||
             !op->request_range->serializable) {
             return false;

@@ -44,8 +44,8 @@ enum grpc_status grpc_status_of_http(unsigned http_status);
 
 /* ---- content-type ---------------------------------------------------------------------- */
 
-/* "application/grpc", optionally followed by '+' or ';' and anything: any letter case.
- * *subtype_out gets what is behind the '+' or ';'. */
+/* "application/grpc" in lower case, optionally followed by '+' or ';' and anything, which
+ * *subtype_out gets. */
 bool grpc_content_type(struct slice value, struct slice *subtype_out);
 
 /* ---- grpc-timeout ---------------------------------------------------------------------- */

@@ -553,7 +553,7 @@ static enum err listen_on(struct net *base, const char *host, const char *port,
     char place[320];
     posix__place(host, port, is_unix, place, sizeof(place));
     union posix_addr addr;
-    int fd;
+    int fd = -1;
     TRY(find_place(host, port, is_unix, place, &addr, why));
     TRY(bind_place(&addr, options, place, &fd, why));
 

@@ -85,7 +85,7 @@ struct grpc_stream *grpc_stream_open(struct grpc_conn *conn, const char *path,
                                      void *ctx);
 void grpc_stream_send(struct grpc_stream *stream, struct slice message); /* copied */
 void grpc_stream_close_send(struct grpc_stream *stream);                 /* half-close */
-bool grpc_stream_writable(const struct grpc_stream *stream);
+bool grpc_stream_writable(struct grpc_stream *stream);
 /* While paused no message() comes, and the server runs into our window. */
 void grpc_stream_pause(struct grpc_stream *stream, bool paused);
 /* Resets it; the end (GRPC_CANCELED) comes from the loop. */

@@ -53,6 +53,9 @@ void http_server_service(struct http_server *server, const struct grpc_service *
 FALLIBLE http_server_listen(struct http_server *server, const char *host, const char *port,
                             const struct listen_options *options, struct errbuf *why);
 
+/* What the listener number `index` (0, 1, …) is bound to, with the port the system chose. */
+void http_server_addr(const struct http_server *server, size_t index, struct sock_addr *out);
+
 /* Graceful stop: no new connections, GOAWAY to HTTP/2 peers, "Connection: close" to HTTP/1; calls
  * in progress go on until `deadline`, then they are canceled and everything is closed. `done` is
  * called once, from the loop, when no connection and no call is left. */

@@ -1,0 +1,569 @@
+/* nghttp2 does the protocol. What is added here:
+ *
+ *   - our allocator;
+ *   - DATA by reference: pull() promises a length, write() moves the bytes behind the frame header;
+ *   - limits on header blocks and budgets on resets and control frames;
+ *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
+ *     RFC 9113 section 8.1 allows and grpc-go does.
+ *
+ * CONTINUATION frames: nghttp2 itself ends a session after 8 of them in one header block (Debian's
+ * 1.52 has the fix of CVE-2024-28182). SETTINGS and PING acknowledgements that the peer does not
+ * read are bounded by nghttp2 too (1000). */
+#include "codec/h2.h"
+
+#include "base/mem.h"
+
+#include <nghttp2/nghttp2.h>
+
+#define FIELDS_MAX 512
+
+struct budget {
+    uint64_t burst_ns; /* cost * burst */
+    uint64_t cost_ns;  /* of one */
+    uint64_t free_at;  /* virtual time up to which everything is paid */
+};
+
+struct h2 {
+    nghttp2_session *session;
+    struct h2_handler handler;
+    void *ctx;
+    struct h2_options options;
+    struct outq *out; /* while h2_send() runs */
+    uint64_t now_ns;
+    struct budget resets;
+    struct budget controls;
+    uint32_t block_bytes; /* of the header block being received */
+    uint32_t block_count;
+    bool in_block;
+    bool is_over; /* terminated by us or by a fatal error: input is ignored */
+};
+
+/* ---- memory ---------------------------------------------------------------------------- */
+
+static void *h2_malloc(size_t len, void *ctx)
+{
+    UNUSED(ctx);
+    return mem_alloc(len);
+}
+static void h2_mem_free(void *ptr, void *ctx)
+{
+    UNUSED(ctx);
+    mem_free(ptr);
+}
+static void *h2_calloc(size_t count, size_t size, void *ctx)
+{
+    UNUSED(ctx);
+    ASSERT(size == 0 || count <= SIZE_MAX / size);
+    return mem_zalloc(count * size);
+}
+static void *h2_realloc(void *ptr, size_t len, void *ctx)
+{
+    UNUSED(ctx);
+    return mem_realloc(ptr, len);
+}
+
+/* ---- budgets --------------------------------------------------------------------------- */
+
+static void budget_init(struct budget *budget, uint64_t burst, uint64_t per_sec)
+{
+    uint64_t cost = 1000000000 / per_sec;
+    *budget = (struct budget){.burst_ns = cost * burst, .cost_ns = cost};
+}
+
+/* The generic cell rate algorithm: each event costs time, and may run ahead by the burst. */
+static bool budget_take(struct budget *budget, uint64_t now)
+{
+    uint64_t base = budget->free_at > now ? budget->free_at : now;
+    if (base + budget->cost_ns > now + budget->burst_ns) {
+        return false;
+    }
+    budget->free_at = base + budget->cost_ns;
+    return true;
+}
+
+static void spend(struct h2 *h2, struct budget *budget, const char *what)
+{
+    if (!budget_take(budget, h2->now_ns)) {
+        h2_terminate(h2, H2_ENHANCE_YOUR_CALM, what);
+    }
+}
+
+/* ---- events ---------------------------------------------------------------------------- */
+
+static void *stream_of(struct h2 *h2, int32_t id)
+{
+    return id == 0 ? NULL : nghttp2_session_get_stream_user_data(h2->session, id);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2 *h2 = user;
+    h2->block_bytes = 0;
+    h2->block_count = 0;
+    h2->in_block = true;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        return 0;
+    }
+    int32_t id = frame->hd.stream_id;
+    void *stream = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
+    if (stream == NULL) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    nghttp2_session_set_stream_user_data(session, id, stream);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(flags);
+    h2->block_count++;
+    h2->block_bytes += (uint32_t)(name_len + value_len + 32);
+    if (h2->block_bytes > h2->options.header_bytes_max ||
+        h2->block_count > h2->options.header_count_max) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_FRAME_SIZE_ERROR);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    void *stream = stream_of(h2, frame->hd.stream_id);
+    if (stream != NULL) {
+        h2->handler.field(stream, slice_of(name, name_len), slice_of(value, value_len));
+    }
+    return 0;
+}
+
+static void on_headers_done(struct h2 *h2, const nghttp2_frame *frame)
+{
+    void *stream = stream_of(h2, frame->hd.stream_id);
+    if (stream == NULL) {
+        return;
+    }
+    bool is_first =
+        frame->headers.cat == NGHTTP2_HCAT_REQUEST || frame->headers.cat == NGHTTP2_HCAT_RESPONSE;
+    /* A client's final response after a 1xx one, and trailers, both have category HEADERS; both
+     * are told apart by who has seen a final status. Trailers always end the stream. */
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    h2->handler.headers(stream, !is_first && is_end);
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(session);
+    h2->in_block = false;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        on_headers_done(h2, frame);
+        break;
+    case NGHTTP2_DATA:
+        if (frame->hd.length == 0) {
+            spend(h2, &h2->controls, "too_many_empty_frames");
+        }
+        break;
+    case NGHTTP2_RST_STREAM:
+        spend(h2, &h2->resets, "too_many_resets");
+        return 0;
+    case NGHTTP2_PING:
+        h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
+        spend(h2, &h2->controls, "too_many_control_frames");
+        return 0;
+    case NGHTTP2_GOAWAY:
+        h2->handler.goaway(h2->ctx, frame->goaway.last_stream_id, frame->goaway.error_code,
+                           slice_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len));
+        return 0;
+    case NGHTTP2_SETTINGS:
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY_UPDATE:
+        spend(h2, &h2->controls, "too_many_control_frames");
+        return 0;
+    default:
+        return 0;
+    }
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        void *stream = stream_of(h2, frame->hd.stream_id);
+        if (stream != NULL) {
+            h2->handler.end(stream);
+        }
+    }
+    return 0;
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                         size_t len, void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(flags);
+    void *stream = stream_of(h2, id);
+    if (stream == NULL || h2->handler.data(stream, slice_of(data, len))) {
+        nghttp2_session_consume(session, id, len);
+    } else {
+        /* What one stream keeps must not stop the others. */
+        nghttp2_session_consume_connection(session, len);
+    }
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+    struct h2 *h2 = user;
+    void *stream = stream_of(h2, id);
+    if (stream != NULL) {
+        nghttp2_session_set_stream_user_data(session, id, NULL);
+        h2->handler.closed(stream, code);
+    }
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2 *h2 = user;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) {
+        spend(h2, &h2->resets, "too_many_resets");
+        return 0;
+    }
+    bool is_end = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+                  (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (is_end && !h2->options.is_client &&
+        nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_NO_ERROR);
+    }
+    return 0;
+}
+
+/* Queued and never sent: a request that met a GOAWAY, or whose headers did not fit. */
+static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                             void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(error);
+    if (h2->options.is_client && frame->hd.type == NGHTTP2_HEADERS &&
+        frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        int32_t id = frame->hd.stream_id;
+        void *stream = stream_of(h2, id);
+        if (stream == NULL) {
+            return 0;
+        }
+        nghttp2_session_set_stream_user_data(session, id, NULL);
+        h2->handler.closed(stream, NGHTTP2_REFUSED_STREAM);
+    }
+    return 0;
+}
+
+/* ---- bodies ---------------------------------------------------------------------------- */
+
+static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *data, size_t max,
+                       uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(session);
+    UNUSED(data);
+    UNUSED(source);
+    void *stream = stream_of(h2, id);
+    if (stream == NULL) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    size_t len = 0;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    switch (h2->handler.pull(stream, max, &len)) {
+    case H2_PULL_MORE:
+        ASSERT(len > 0);
+        break;
+    case H2_PULL_WAIT:
+        return NGHTTP2_ERR_DEFERRED;
+    case H2_PULL_END:
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        break;
+    case H2_PULL_TRAILERS:
+        *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        break;
+    case H2_PULL_FAIL:
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    ASSERT(len <= max);
+    return (ssize_t)len;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                        size_t len, nghttp2_data_source *source, void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(session);
+    UNUSED(source);
+    ASSERT(h2->out != NULL);
+    ASSERT(frame->data.padlen == 0);
+    outq_append(h2->out, head, 9);
+    if (len > 0) {
+        void *stream = stream_of(h2, frame->hd.stream_id);
+        ASSERT(stream != NULL);
+        uint64_t before = h2->out->len;
+        h2->handler.write(stream, h2->out, len);
+        ASSERT(h2->out->len == before + len);
+    }
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static nghttp2_session_callbacks *callbacks_new(void)
+{
+    nghttp2_session_callbacks *callbacks;
+    int rv = nghttp2_session_callbacks_new(&callbacks);
+    ASSERT(rv == 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    return callbacks;
+}
+
+static nghttp2_option *option_new(bool is_client)
+{
+    nghttp2_option *option;
+    int rv = nghttp2_option_new(&option);
+    ASSERT(rv == 0);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    if (is_client) {
+        /* A grpc-message may end in a blank: grpc-go sends it as it is. */
+        nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
+    }
+    return option;
+}
+
+static void submit_settings(struct h2 *h2)
+{
+    nghttp2_settings_entry entries[6];
+    size_t count = 0;
+    entries[count++] =
+        (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h2->options.stream_window};
+    entries[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+                                                h2->options.header_bytes_max};
+    if (h2->options.is_client) {
+        entries[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
+    } else {
+        /* RFC 9218 instead of dependency trees: cheaper, and urgency does what we need. */
+        entries[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1};
+        if (h2->options.streams_max != UINT32_MAX) {
+            entries[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+                                                        h2->options.streams_max};
+        }
+    }
+    int rv = nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, count);
+    ASSERT(rv == 0);
+}
+
+struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *handler, void *ctx)
+{
+    struct h2 *h2 = NEW(struct h2);
+    h2->handler = *handler;
+    h2->ctx = ctx;
+    h2->options = *options;
+    budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
+    budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
+    nghttp2_session_callbacks *callbacks = callbacks_new();
+    nghttp2_option *option = option_new(options->is_client);
+    nghttp2_mem mem = {NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
+    int rv = options->is_client
+                 ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)
+                 : nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &mem);
+    ASSERT(rv == 0);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(callbacks);
+    submit_settings(h2);
+    rv = nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+                                               (int32_t)options->connection_window);
+    ASSERT(rv == 0);
+    return h2;
+}
+
+void h2_free(struct h2 **h2_ptr)
+{
+    struct h2 *h2 = *h2_ptr;
+    if (h2 == NULL) {
+        return;
+    }
+    ASSERT(h2->out == NULL);
+    nghttp2_session_del(h2->session);
+    mem_free(h2);
+    *h2_ptr = NULL;
+}
+
+/* ---- bytes ----------------------------------------------------------------------------- */
+
+FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
+{
+    h2->now_ns = now_ns;
+    while (in.len > 0 && !h2->is_over) {
+        ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
+        if (taken < 0) {
+            /* A bad preface or a flood: nothing more can be understood. nghttp2 has queued what
+             * it wants to say. */
+            h2->is_over = true;
+            break;
+        }
+        in = slice_skip(in, (size_t)taken);
+    }
+    if (h2->is_over || nghttp2_session_want_read(h2->session) == 0) {
+        return ERR_CLOSED;
+    }
+    return ERR_OK;
+}
+
+bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
+{
+    ASSERT(h2->out == NULL);
+    h2->out = out;
+    bool is_limited = false;
+    for (;;) {
+        if (out->len >= limit) {
+            is_limited = nghttp2_session_want_write(h2->session) != 0;
+            break;
+        }
+        const uint8_t *data;
+        ssize_t len = nghttp2_session_mem_send(h2->session, &data);
+        if (len < 0) {
+            h2->is_over = true;
+            break;
+        }
+        if (len == 0) {
+            break;
+        }
+        outq_append(out, data, (size_t)len);
+    }
+    h2->out = NULL;
+    return is_limited;
+}
+
+bool h2_is_done(const struct h2 *h2)
+{
+    return h2->is_over || (nghttp2_session_want_read(h2->session) == 0 &&
+                           nghttp2_session_want_write(h2->session) == 0);
+}
+
+bool h2_wants_write(const struct h2 *h2)
+{
+    return nghttp2_session_want_write(h2->session) != 0;
+}
+
+bool h2_in_block(const struct h2 *h2)
+{
+    return h2->in_block;
+}
+
+/* ---- commands -------------------------------------------------------------------------- */
+
+static void name_values(const struct h2_field *fields, size_t count, nghttp2_nv *out)
+{
+    ASSERT(count <= FIELDS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        /* nghttp2 only reads, but its field type is shared with the receiving side. */
+        union {
+            const uint8_t *in;
+            uint8_t *out;
+        } name = {fields[i].name.data}, value = {fields[i].value.data};
+        out[i] = (nghttp2_nv){
+            .name = name.out,
+            .value = value.out,
+            .namelen = fields[i].name.len,
+            .valuelen = fields[i].value.len,
+            .flags = fields[i].is_static
+                         ? NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+                         : NGHTTP2_NV_FLAG_NONE,
+        };
+    }
+}
+
+static const nghttp2_data_provider provider = {.read_callback = on_read};
+
+void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count,
+                bool has_body)
+{
+    nghttp2_nv values[FIELDS_MAX];
+    name_values(fields, count, values);
+    int rv = nghttp2_submit_response(h2->session, id, values, count, has_body ? &provider : NULL);
+    ASSERT(rv == 0);
+}
+
+int32_t h2_request(struct h2 *h2, const struct h2_field *fields, size_t count, bool has_body,
+                   void *stream)
+{
+    nghttp2_nv values[FIELDS_MAX];
+    name_values(fields, count, values);
+    int32_t id = nghttp2_submit_request(h2->session, NULL, values, count,
+                                        has_body ? &provider : NULL, stream);
+    ASSERT(id > 0 || id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE);
+    return id < 0 ? 0 : id;
+}
+
+void h2_trailers(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count)
+{
+    nghttp2_nv values[FIELDS_MAX];
+    name_values(fields, count, values);
+    int rv = nghttp2_submit_trailer(h2->session, id, values, count);
+    ASSERT(rv == 0);
+}
+
+void h2_resume(struct h2 *h2, int32_t id)
+{
+    /* "Invalid argument" says that it is not deferred: it will be asked anyway. */
+    nghttp2_session_resume_data(h2->session, id);
+}
+
+void h2_reset(struct h2 *h2, int32_t id, enum h2_code code)
+{
+    int rv = nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, (uint32_t)code);
+    ASSERT(rv == 0);
+}
+
+void h2_consume(struct h2 *h2, int32_t id, size_t len)
+{
+    nghttp2_session_consume_stream(h2->session, id, len);
+}
+
+void h2_urgency(struct h2 *h2, int32_t id, uint32_t urgency)
+{
+    nghttp2_extpri priority = {.urgency = urgency, .inc = 1};
+    ASSERT(urgency <= NGHTTP2_EXTPRI_URGENCY_LOW);
+    nghttp2_session_change_extpri_stream_priority(h2->session, id, &priority, 1);
+}
+
+void h2_ping(struct h2 *h2)
+{
+    int rv = nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
+    ASSERT(rv == 0);
+}
+
+void h2_shutdown_notice(struct h2 *h2)
+{
+    int rv = nghttp2_submit_shutdown_notice(h2->session);
+    ASSERT(rv == 0);
+}
+
+static void goaway(struct h2 *h2, enum h2_code code, struct slice debug)
+{
+    int32_t last = nghttp2_session_get_last_proc_stream_id(h2->session);
+    int rv = nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, last, (uint32_t)code, debug.data,
+                                   debug.len);
+    ASSERT(rv == 0 || rv == NGHTTP2_ERR_INVALID_ARGUMENT);
+}
+
+void h2_shutdown(struct h2 *h2)
+{
+    goaway(h2, H2_NO_ERROR, SLICE_EMPTY);
+}
+
+void h2_terminate(struct h2 *h2, enum h2_code code, const char *debug)
+{
+    if (!h2->is_over) {
+        h2->is_over = true;
+        goaway(h2, code, slice_str(debug));
+    }
+}

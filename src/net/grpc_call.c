@@ -1,0 +1,680 @@
+/* Calls: life, cancellation, and what they send. */
+#include "base/mem.h"
+#include "codec/gzip.h"
+#include "net/grpc_call_priv.h"
+
+#include <stdio.h>
+
+/* Memory that a spare call may keep. */
+#define KEEP_MAX ((size_t)16 * 1024)
+
+/* A reply from a source that is larger than this is not compressed: that would need all of it. */
+#define SOURCE_GZIP_MAX ((uint64_t)1024 * 1024)
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void call_recycle(struct outq_owner *owner)
+{
+    struct grpc_call *call = CONTAINER_OF(owner, struct grpc_call, owner);
+    struct http_server *server = call->server;
+    ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
+    ASSERT(!timer_running(&call->timer));
+    server->calls_live--;
+    if (call->field_cap > CALL_FIELDS_INLINE) {
+        mem_free(call->fields);
+    }
+    outq_clear(&call->body);
+    list_add_head(&server->spare_calls, &call->link);
+    server->spare_count++;
+    arena_reset(&call->arena);
+    grpc_deframer_reset(&call->deframer, KEEP_MAX);
+    buf_fini(&call->inflated);
+    buf_fini(&call->paused);
+    if (server->spare_count > CALLS_SPARE_MAX) {
+        server->spare_count--;
+        list_del(&call->link);
+        arena_fini(&call->arena);
+        grpc_deframer_fini(&call->deframer);
+        outq_fini(&call->body);
+        mem_free(call);
+    }
+    http__stop_check(server);
+}
+
+void grpc_call__free_spare(struct http_server *server)
+{
+    for (struct list *node = list_pop(&server->spare_calls); node != NULL;
+         node = list_pop(&server->spare_calls)) {
+        struct grpc_call *call = CONTAINER_OF(node, struct grpc_call, link);
+        arena_fini(&call->arena);
+        grpc_deframer_fini(&call->deframer);
+        outq_fini(&call->body);
+        mem_free(call);
+    }
+    server->spare_count = 0;
+}
+
+static void on_deadline(struct timer *timer)
+{
+    grpc_call__reset(CONTAINER_OF(timer, struct grpc_call, timer), H2_CANCEL,
+                     GRPC_DEADLINE_EXCEEDED);
+}
+
+/* What a reused call keeps: its arena, its buffers, its queue's ring. All else starts anew. */
+static struct grpc_call *call_take(struct http_server *server)
+{
+    struct list *node = list_pop(&server->spare_calls);
+    if (node == NULL) {
+        struct grpc_call *call = NEW(struct grpc_call);
+        arena_init(&call->arena);
+        grpc_deframer_init(&call->deframer, server->options.grpc_message_max);
+        outq_init(&call->body, &server->group.pool);
+        return call;
+    }
+    server->spare_count--;
+    struct grpc_call *call = CONTAINER_OF(node, struct grpc_call, link);
+    struct arena arena = call->arena;
+    struct grpc_deframer deframer = call->deframer;
+    struct outq body = call->body;
+    memset(call, 0, sizeof(*call));
+    call->arena = arena;
+    call->deframer = deframer;
+    call->body = body;
+    return call;
+}
+
+struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
+{
+    struct http_server *server = conn->server;
+    struct grpc_call *call = call_take(server);
+    call->owner = (struct outq_owner){.refs = 1, .free = call_recycle};
+    call->server = server;
+    call->conn = conn;
+    call->id = id;
+    call->stage = CALL_HEADERS;
+    call->fields = call->fields_inline;
+    call->field_cap = CALL_FIELDS_INLINE;
+    call->deadline = UINT64_MAX;
+    call->started = loop_now(server->loop);
+    timer_init(&call->timer, on_deadline);
+    list_init(&call->notify_link);
+    list_add_tail(&conn->calls, &call->link);
+    conn->call_count++;
+    server->calls_live++;
+    return call;
+}
+
+static void source_close(struct grpc_call *call)
+{
+    if (call->has_source) {
+        call->has_source = false;
+        call->source_left = 0;
+        call->source.close(call->source.ctx);
+    }
+}
+
+void grpc_call__hold(struct grpc_call *call, uint64_t held)
+{
+    if (call->conn != NULL) {
+        ASSERT(call->conn->held >= call->held);
+        call->conn->held += held - call->held;
+        call->held = held;
+    }
+}
+
+static void call_cancel(struct grpc_call *call, enum grpc_status why)
+{
+    if (call->has_handler && !call->is_canceled) {
+        call->is_canceled = true;
+        if (call->method->handler->cancel != NULL) {
+            call->method->handler->cancel(call, why);
+        }
+    }
+}
+
+/* The stream is gone: nothing can be sent or received any more. */
+void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
+{
+    struct http_conn *conn = call->conn;
+    ASSERT(conn != NULL && call->stage != CALL_CLOSED);
+    timer_stop(call->server->loop, &call->timer);
+    grpc_call__hold(call, 0);
+    if (call->has_handler) {
+        call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
+    }
+    call->stage = CALL_CLOSED;
+    call->id = 0;
+    call->conn = NULL;
+    list_del(&call->link);
+    list_del(&call->notify_link);
+    ASSERT(conn->call_count > 0);
+    conn->call_count--;
+    outq_clear(&call->body);
+    source_close(call);
+    call_cancel(call, why);
+    outq_owner_unref(&call->owner);
+}
+
+void grpc_call__gone_all(struct http_conn *conn, enum grpc_status why)
+{
+    while (!list_empty(&conn->calls)) {
+        grpc_call__gone(CONTAINER_OF(conn->calls.next, struct grpc_call, link), why);
+    }
+}
+
+void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why)
+{
+    struct http_conn *conn = call->conn;
+    if (conn == NULL) {
+        return;
+    }
+    h2_reset(conn->h2, call->id, code);
+    stream_touch(&conn->stream);
+    timer_stop(call->server->loop, &call->timer);
+    call->stage = CALL_REFUSED;
+    call_cancel(call, why);
+}
+
+void grpc_call__cancel_all(struct http_conn *conn, enum grpc_status why)
+{
+    LIST_FOR_EACH (&conn->calls, node) {
+        call_cancel(CONTAINER_OF(node, struct grpc_call, link), why);
+    }
+}
+
+/* ---- header blocks -----------------------------------------------------------------------------
+ */
+
+#define FIELD(literal_name, slice_value, is_fixed)                                                 \
+    ((struct h2_field){                                                                            \
+        .name = SLICE(literal_name), .value = (slice_value), .is_static = (is_fixed)})
+
+static struct h2_field content_type_field(struct grpc_call *call)
+{
+    if (call->subtype.len == 0) {
+        return FIELD("content-type", SLICE("application/grpc"), true);
+    }
+    char *text = arena_printf(&call->arena, "application/grpc+%.*s", (int)call->subtype.len,
+                              (const char *)call->subtype.data);
+    return FIELD("content-type", slice_str(text), false);
+}
+
+static const char *const status_digits[GRPC_STATUS_COUNT] = {
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"};
+
+static size_t status_fields(const struct grpc_call *call, struct h2_field *out)
+{
+    out[0] = FIELD("grpc-status", slice_str(status_digits[call->status]), true);
+    out[1] = FIELD("grpc-message", call->message, call->message.len == 0);
+    return 2;
+}
+
+static void message_set(struct grpc_call *call, enum grpc_status status, const char *message)
+{
+    ASSERT(status < GRPC_STATUS_COUNT);
+    call->status = status;
+    call->message = SLICE("");
+    if (message != NULL && message[0] != 0) {
+        struct buf text = {0};
+        grpc_message_encode(slice_str(message), &text);
+        call->message = slice_of(arena_dup(&call->arena, text.data, text.len), text.len);
+        buf_fini(&text);
+    }
+}
+
+static void send_headers(struct grpc_call *call)
+{
+    struct h2_field fields[4];
+    size_t count = 0;
+    fields[count++] = FIELD(":status", SLICE("200"), true);
+    fields[count++] = content_type_field(call);
+    if (call->is_gzip) {
+        fields[count++] = FIELD("grpc-encoding", SLICE("gzip"), true);
+    }
+    call->headers_sent = true;
+    call->conn->has_sent = true;
+    h2_respond(call->conn->h2, call->id, fields, count, true);
+}
+
+static void send_trailers_only(struct grpc_call *call, unsigned http_status)
+{
+    struct h2_field fields[5];
+    char status[8];
+    size_t count = 0;
+    snprintf(status, sizeof(status), "%u", http_status % 1000);
+    fields[count++] = FIELD(":status", slice_str(status), false);
+    fields[count++] = content_type_field(call);
+    count += status_fields(call, fields + count);
+    call->headers_sent = true;
+    call->conn->has_sent = true;
+    h2_respond(call->conn->h2, call->id, fields, count, false);
+}
+
+/* ---- bodies
+ * -------------------------------------------------------------------------------------- */
+
+/* A message on its way out: owner of its pieces, with the prefix inside. */
+struct message {
+    struct outq_owner owner;
+    struct grpc_call *call;
+    bool is_heap; /* streams: the arena would only grow */
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    size_t chunk_count;
+    struct grpc_chunk chunks[];
+};
+
+static void message_free(struct outq_owner *owner)
+{
+    struct message *message = CONTAINER_OF(owner, struct message, owner);
+    struct grpc_call *call = message->call;
+    for (size_t i = 0; i < message->chunk_count; i++) {
+        if (message->chunks[i].release != NULL) {
+            message->chunks[i].release(message->chunks[i].ctx);
+        }
+    }
+    if (message->is_heap) {
+        mem_free(message);
+    }
+    outq_owner_unref(&call->owner);
+}
+
+static struct message *message_new(struct grpc_call *call, const struct grpc_chunk *chunks,
+                                   size_t count)
+{
+    size_t size = sizeof(struct message) + count * sizeof(struct grpc_chunk);
+    bool is_heap = call->method->kind != GRPC_UNARY;
+    struct message *message = is_heap ? mem_alloc(size) : arena_alloc(&call->arena, size);
+    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->call = call;
+    message->is_heap = is_heap;
+    message->chunk_count = count;
+    if (count > 0) {
+        memcpy(message->chunks, chunks, count * sizeof(*chunks));
+    }
+    outq_owner_ref(&call->owner);
+    return message;
+}
+
+static void append_owned(struct grpc_call *call, struct message *message, struct slice bytes)
+{
+    outq_owner_ref(&message->owner);
+    outq_append_ref(&call->body, bytes, &message->owner);
+}
+
+/* Whether what the handler sends can still go anywhere; sends the headers when it can. */
+static bool begin_send(struct grpc_call *call)
+{
+    ASSERT(call->has_handler);
+    if (call->is_canceled || call->conn == NULL) {
+        return false;
+    }
+    ASSERT(!call->has_source);
+    if (!call->headers_sent) {
+        send_headers(call);
+    } else {
+        h2_resume(call->conn->h2, call->id);
+    }
+    stream_touch(&call->conn->stream);
+    return true;
+}
+
+static void chunks_release(const struct grpc_chunk *chunks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (chunks[i].release != NULL) {
+            chunks[i].release(chunks[i].ctx);
+        }
+    }
+}
+
+static void send_gzip(struct grpc_call *call, struct slice plain)
+{
+    struct buf packed = {0};
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    gzip_encode(plain, &packed);
+    grpc_prefix_put(prefix, true, (uint32_t)packed.len);
+    outq_append(&call->body, prefix, sizeof(prefix));
+    outq_append(&call->body, packed.data, packed.len);
+    buf_fini(&packed);
+}
+
+void grpc_call_send_copy(struct grpc_call *call, struct slice message)
+{
+    if (!begin_send(call)) {
+        return;
+    }
+    ASSERT(message.len <= UINT32_MAX);
+    if (call->is_gzip) {
+        send_gzip(call, message);
+        return;
+    }
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    grpc_prefix_put(prefix, false, (uint32_t)message.len);
+    outq_append(&call->body, prefix, sizeof(prefix));
+    outq_append(&call->body, message.data, message.len);
+}
+
+void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count)
+{
+    if (!begin_send(call)) {
+        chunks_release(chunks, count);
+        return;
+    }
+    uint64_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        total += chunks[i].bytes.len;
+    }
+    ASSERT(total <= UINT32_MAX);
+    if (call->is_gzip) {
+        struct buf plain = {0};
+        for (size_t i = 0; i < count; i++) {
+            buf_append_slice(&plain, chunks[i].bytes);
+        }
+        chunks_release(chunks, count);
+        send_gzip(call, buf_slice(&plain));
+        buf_fini(&plain);
+        return;
+    }
+    struct message *message = message_new(call, chunks, count);
+    grpc_prefix_put(message->prefix, false, (uint32_t)total);
+    append_owned(call, message, slice_of(message->prefix, GRPC_PREFIX_LEN));
+    for (size_t i = 0; i < count; i++) {
+        append_owned(call, message, chunks[i].bytes);
+    }
+    outq_owner_unref(&message->owner);
+}
+
+static void append_chunk(struct grpc_call *call, const struct grpc_chunk *chunk)
+{
+    if (chunk->release == NULL && chunk->bytes.len <= OUTQ_COPY_MAX) {
+        outq_append(&call->body, chunk->bytes.data, chunk->bytes.len);
+        return;
+    }
+    size_t size = sizeof(struct message) + sizeof(struct grpc_chunk);
+    struct message *message = mem_alloc(size);
+    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->call = call;
+    message->is_heap = true;
+    message->chunk_count = 1;
+    message->chunks[0] = *chunk;
+    outq_owner_ref(&call->owner);
+    outq_append_ref(&call->body, chunk->bytes, &message->owner);
+}
+
+/* Asks the source until `want` bytes are queued. False: it failed. */
+static bool source_fill(struct grpc_call *call, size_t want)
+{
+    while (call->source_left > 0 && call->body.len < want) {
+        uint64_t missing = want - call->body.len;
+        size_t ask = (size_t)(missing < call->source_left ? missing : call->source_left);
+        struct grpc_chunk chunk = {0};
+        if (call->source.next(call->source.ctx, ask, &chunk) != ERR_OK) {
+            return false;
+        }
+        ASSERT(chunk.bytes.len > 0 && chunk.bytes.len <= ask);
+        call->source_left -= chunk.bytes.len;
+        append_chunk(call, &chunk);
+    }
+    if (call->source_left == 0) {
+        source_close(call);
+    }
+    return true;
+}
+
+/* The whole of a small source, compressed. */
+static void send_source_gzip(struct grpc_call *call)
+{
+    struct buf plain = {0};
+    bool is_whole = true;
+    while (call->source_left > 0) {
+        struct grpc_chunk chunk = {0};
+        if (call->source.next(call->source.ctx, (size_t)call->source_left, &chunk) != ERR_OK) {
+            is_whole = false;
+            break;
+        }
+        ASSERT(chunk.bytes.len > 0 && chunk.bytes.len <= call->source_left);
+        call->source_left -= chunk.bytes.len;
+        buf_append_slice(&plain, chunk.bytes);
+        chunks_release(&chunk, 1);
+    }
+    source_close(call);
+    if (is_whole) {
+        send_gzip(call, buf_slice(&plain));
+    } else {
+        h2_reset(call->conn->h2, call->id, H2_INTERNAL_ERROR);
+    }
+    buf_fini(&plain);
+}
+
+void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *source)
+{
+    if (!begin_send(call)) {
+        source->close(source->ctx);
+        return;
+    }
+    ASSERT(source->len <= UINT32_MAX);
+    call->source = *source;
+    call->source_left = source->len;
+    call->has_source = true;
+    if (call->is_gzip && source->len <= SOURCE_GZIP_MAX) {
+        send_source_gzip(call);
+        return;
+    }
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    grpc_prefix_put(prefix, false, (uint32_t)source->len);
+    outq_append(&call->body, prefix, sizeof(prefix));
+    if (call->source_left == 0) {
+        source_close(call);
+    }
+}
+
+void grpc_call_send_headers(struct grpc_call *call)
+{
+    ASSERT(call->has_handler);
+    if (!call->is_canceled && call->conn != NULL && !call->headers_sent) {
+        send_headers(call);
+        stream_touch(&call->conn->stream);
+    }
+}
+
+/* ---- the end
+ * ------------------------------------------------------------------------------------- */
+
+static void end_stream(struct grpc_call *call)
+{
+    if (!call->headers_sent) {
+        send_trailers_only(call, 200);
+    } else {
+        h2_resume(call->conn->h2, call->id);
+    }
+    stream_touch(&call->conn->stream);
+}
+
+void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const char *message)
+{
+    ASSERT(call->has_handler);
+    call->has_handler = false;
+    if (!call->is_canceled && call->conn != NULL) {
+        timer_stop(call->server->loop, &call->timer);
+        message_set(call, status, message);
+        call->is_finished = true;
+        end_stream(call);
+    }
+    outq_owner_unref(&call->owner);
+}
+
+void grpc_call_reply(struct grpc_call *call, struct slice message)
+{
+    struct grpc_chunk chunk = {.bytes = message};
+    grpc_call_send_chunks(call, &chunk, 1);
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_status status,
+                       const char *message)
+{
+    ASSERT(!call->has_handler && !call->headers_sent);
+    call->stage = CALL_REFUSED;
+    timer_stop(call->server->loop, &call->timer);
+    message_set(call, status, message);
+    call->is_finished = true;
+    send_trailers_only(call, http_status);
+    stream_touch(&call->conn->stream);
+}
+
+void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message)
+{
+    ASSERT(call->conn != NULL);
+    if (!call->has_handler && !call->headers_sent) {
+        grpc_call__refuse(call, 200, status, message);
+        return;
+    }
+    if (!call->is_finished) {
+        timer_stop(call->server->loop, &call->timer);
+        message_set(call, status, message);
+        call->is_finished = true;
+        end_stream(call);
+    }
+    call->stage = CALL_REFUSED;
+    call_cancel(call, status);
+}
+
+/* ---- what the connection asks for
+ * ---------------------------------------------------------------- */
+
+enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
+{
+    struct grpc_call *call = stream;
+    if (call->has_source && !source_fill(call, max)) {
+        source_close(call);
+        return H2_PULL_FAIL;
+    }
+    size_t len = call->body.len < max ? (size_t)call->body.len : max;
+    bool is_last = !call->has_source && len == call->body.len && call->is_finished;
+    *len_out = len;
+    if (is_last) {
+        struct h2_field fields[2];
+        size_t count = status_fields(call, fields);
+        h2_trailers(call->conn->h2, call->id, fields, count);
+        return H2_PULL_TRAILERS;
+    }
+    return len == 0 ? H2_PULL_WAIT : H2_PULL_MORE;
+}
+
+void grpc_call__write(void *stream, struct outq *out, size_t len)
+{
+    struct grpc_call *call = stream;
+    outq_move(out, &call->body, len, &call->owner);
+    call->conn->has_sent = true;
+    if (call->wants_writable && grpc_call_queued(call) <= GRPC_SEND_LOW &&
+        list_empty(&call->notify_link)) {
+        list_add_tail(&call->conn->notify, &call->notify_link);
+    }
+}
+
+void grpc_call__notify(struct http_conn *conn)
+{
+    for (struct list *node = list_pop(&conn->notify); node != NULL;
+         node = list_pop(&conn->notify)) {
+        struct grpc_call *call = CONTAINER_OF(node, struct grpc_call, notify_link);
+        call->wants_writable = false;
+        if (call->has_handler && !call->is_canceled && call->method->handler->writable != NULL) {
+            call->method->handler->writable(call);
+        }
+    }
+}
+
+/* ---- observers
+ * ------------------------------------------------------------------------------------- */
+
+const struct grpc_method *grpc_call_method(const struct grpc_call *call)
+{
+    return call->method;
+}
+
+struct slice grpc_call_path(const struct grpc_call *call)
+{
+    return call->path;
+}
+
+void *grpc_call_server_ctx(const struct grpc_call *call)
+{
+    return call->server->options.grpc_ctx;
+}
+
+bool grpc_call_metadata(const struct grpc_call *call, const char *name, size_t index,
+                        struct slice *out)
+{
+    for (size_t i = 0; i < call->field_count; i++) {
+        if (slice_eq_str(call->fields[i].name, name)) {
+            if (index == 0) {
+                *out = call->fields[i].value;
+                return true;
+            }
+            index--;
+        }
+    }
+    return false;
+}
+
+mono_ns grpc_call_deadline(const struct grpc_call *call)
+{
+    return call->deadline;
+}
+
+mono_ns grpc_call_started(const struct grpc_call *call)
+{
+    return call->started;
+}
+
+const char *grpc_call_peer(const struct grpc_call *call)
+{
+    return call->conn == NULL ? call->peer : call->conn->peer;
+}
+
+struct arena *grpc_call_arena(struct grpc_call *call)
+{
+    return &call->arena;
+}
+
+bool grpc_call_canceled(const struct grpc_call *call)
+{
+    return call->is_canceled;
+}
+
+void grpc_call_set_data(struct grpc_call *call, void *data)
+{
+    call->data = data;
+}
+
+void *grpc_call_data(const struct grpc_call *call)
+{
+    return call->data;
+}
+
+uint64_t grpc_call_queued(const struct grpc_call *call)
+{
+    return call->body.len + call->source_left;
+}
+
+bool grpc_call_writable(struct grpc_call *call)
+{
+    if (call->is_canceled || call->conn == NULL) {
+        return true; /* whatever is sent disappears */
+    }
+    bool writable = !call->has_source && grpc_call_queued(call) < GRPC_SEND_HIGH;
+    if (!writable) {
+        call->wants_writable = true;
+    }
+    return writable;
+}
+
+void grpc_call_pause(struct grpc_call *call, bool paused)
+{
+    if (call->is_paused != paused) {
+        call->is_paused = paused;
+        if (!paused && call->conn != NULL) {
+            grpc_call__resume_input(call);
+        }
+    }
+}

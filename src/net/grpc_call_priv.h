@@ -1,0 +1,102 @@
+/* A call's inside, shared by grpc_call.c (life, answers) and grpc_recv.c (headers, messages).
+ *
+ * References: the handler holds one from its first event to grpc_call_finish(), the stream one
+ * while it exists, and each message on its way out one. The call is recycled when all are gone.
+ *
+ * Stages:
+ *
+ *   HEADERS -> OPEN -> CLOSED        the ordinary way; OPEN: the method is known
+ *           \-> REFUSED -> CLOSED    answered here, no handler ever hears of it
+ *
+ * CLOSED means that nothing can be sent any more: stream gone or connection gone (id is 0). */
+#ifndef NET_GRPC_CALL_PRIV_H
+#define NET_GRPC_CALL_PRIV_H
+
+#include "net/http_priv.h"
+
+enum call_stage {
+    CALL_HEADERS,
+    CALL_OPEN,
+    CALL_REFUSED,
+    CALL_CLOSED,
+};
+
+struct call_field {
+    struct slice name;
+    struct slice value;
+};
+
+#define CALL_FIELDS_INLINE 8
+
+struct grpc_call {
+    struct outq_owner owner;
+    struct http_server *server;
+    struct http_conn *conn;  /* NULL once the stream is gone */
+    struct list link;        /* conn->calls; server->spare_calls */
+    struct list notify_link; /* conn->notify */
+    int32_t id;              /* 0: gone */
+    enum call_stage stage;
+    struct arena arena;
+    const char *peer; /* in the arena, when the handler outlives the connection */
+
+    /* The request. */
+    const struct grpc_method *method;
+    struct slice path;
+    struct slice subtype;    /* of the content-type */
+    struct slice encoding;   /* grpc-encoding */
+    struct slice bad_type;   /* a content-type that is not gRPC's */
+    struct slice bad_method; /* anything but POST */
+    struct call_field fields_inline[CALL_FIELDS_INLINE];
+    struct call_field *fields;
+    size_t field_count;
+    size_t field_cap;
+    bool is_grpc;
+    const char *head_error; /* a bad timeout or metadata, or NULL */
+    mono_ns deadline;
+    mono_ns started;
+    struct timer timer;
+    struct grpc_deframer deframer;
+    struct buf inflated;
+    struct buf paused; /* input that came while paused */
+    size_t unconsumed; /* bytes of it for which the client's window is still shut */
+    uint64_t held;     /* bytes of ours in conn->held: incomplete or paused input */
+    bool is_gzip;
+    bool is_paused;
+    bool has_message; /* unary: delivered */
+    bool is_half_closed;
+    bool half_close_told;
+
+    /* The handler. */
+    bool has_handler; /* it owns the call: started and not finished */
+    bool is_canceled;
+    void *data;
+
+    /* The answer. */
+    struct outq body;
+    struct grpc_source source;
+    uint64_t source_left;
+    bool has_source;
+    bool headers_sent;
+    bool is_finished;
+    bool wants_writable;
+    enum grpc_status status;
+    struct slice message; /* encoded */
+};
+
+/* grpc_call.c */
+struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id);
+/* Answers without a handler: trailers only, or behind what was sent. */
+void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_status status,
+                       const char *message);
+/* The stream ends with `status` though its handler has not finished: it gets cancel(). */
+void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message);
+void grpc_call__gone(struct grpc_call *call, enum grpc_status why);
+void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why);
+void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
+enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
+void grpc_call__write(void *stream, struct outq *out, size_t len);
+
+/* grpc_recv.c */
+void grpc_call__resume_input(struct grpc_call *call);
+
+#endif
