@@ -723,9 +723,13 @@ static bool take_group(struct slice *text, unsigned *out)
 /* Opens the "::" at `gap` with zeros. */
 static void spread(uint8_t bytes[16], size_t len, size_t gap)
 {
+    uint8_t spread_bytes[16] = {0};
+    ASSERT(gap <= len);
+    ASSERT(len <= 16);
     size_t tail = len - gap;
-    memmove(bytes + 16 - tail, bytes + gap, tail);
-    memset(bytes + gap, 0, 16 - len);
+    memcpy(spread_bytes, bytes, gap);
+    memcpy(spread_bytes + (16 - tail), bytes + gap, tail);
+    memcpy(bytes, spread_bytes, sizeof(spread_bytes));
 }
 
 static bool parse_ip6(struct slice text, uint8_t bytes[16])
