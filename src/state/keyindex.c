@@ -374,11 +374,10 @@ static void place_count(struct keyindex *index, struct keyindex_place *place,
 /* The first key of node[level] has changed: tells its ancestors. */
 static void place_fix_first(struct keyindex_place *place, unsigned level)
 {
-    while (level > 0) {
-        struct keyindex_node *node = place->node[level];
-        struct keyindex_node *parent = place->node[level - 1];
-        unsigned slot = place->slot[level - 1];
-        struct keyindex_record *first = node->record[0];
+    struct keyindex_record *first = place->node[level]->record[0];
+    for (unsigned above = level; above-- > 0;) {
+        struct keyindex_node *parent = place->node[above];
+        unsigned slot = place->slot[above];
         parent->record[slot] = first;
         if (parent->count == 1) {
             node_fit(parent);
@@ -389,7 +388,6 @@ static void place_fix_first(struct keyindex_place *place, unsigned level)
         if (slot != 0) {
             return;
         }
-        level--;
     }
 }
 
