@@ -231,6 +231,37 @@ TEST(bolt_damage, damaged_pages_are_named)
     assert_damage(&d, text("db: page # has a key of impossible length", p.leaf));
 }
 
+/* One byte is inside or outside. */
+TEST(bolt_damage, an_element_may_reach_to_the_last_byte_of_its_page)
+{
+    for (uint32_t over = 0; over < 2; over++) {
+        struct places p;
+        struct bolt_double *d = make_file(true, &p);
+        uint32_t last = get_le16(at(d, p.leaf, 10)) - 1u;
+        size_t offset = PAGE_HEADER_LEN + last * ELEM_LEN;
+        uint8_t *elem = at(d, p.leaf, offset);
+        uint32_t room = PAGE - (uint32_t)offset - get_le32(elem + 4) - get_le32(elem + 8);
+        put_le32(elem + 12, room + over);
+        if (over == 1) {
+            assert_damage(&d, text("db: page # has an element outside of the page", p.leaf));
+            continue;
+        }
+        struct bolt *db = open_double(d, (struct bolt_options){0});
+        struct bolt_tx *tx = bolt_read_begin(db);
+        assert_int_equal(bolt_check(tx, NULL), ERR_OK);
+        bolt_read_end(&tx);
+        bolt_close(&db);
+        bolt_double_free(&d);
+    }
+    struct places p;
+    struct bolt_double *d = make_file(true, &p);
+    uint32_t last = get_le16(at(d, p.branch, 10)) - 1u;
+    size_t offset = PAGE_HEADER_LEN + last * ELEM_LEN;
+    uint8_t *elem = at(d, p.branch, offset);
+    put_le32(elem + 4, PAGE - (uint32_t)offset - get_le32(elem) + 1);
+    assert_damage(&d, text("db: page # has an element outside of the page", p.branch));
+}
+
 TEST(bolt_damage, a_tree_of_the_wrong_shape_is_named)
 {
     struct places p;
