@@ -4,6 +4,32 @@
 
 #include <stdlib.h>
 
+static bool is_folded(struct slice text, const char *key)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (char)text.data[i];
+        if (key[i] == 0 || (c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != key[i]) {
+            return false;
+        }
+    }
+    return key[text.len] == 0;
+}
+
+/* The key as it is, else in any case: encoding/json takes "Name" for name. */
+static const struct yaml_node *find_key(const struct yaml_node *map, const char *key)
+{
+    const struct yaml_node *exact = yaml_find(map, key);
+    if (exact != NULL || map->kind != YAML_KIND_MAP) {
+        return exact;
+    }
+    for (size_t i = map->count; i > 0; i--) {
+        if (is_folded(map->pairs[i - 1].key->text, key)) {
+            return map->pairs[i - 1].value;
+        }
+    }
+    return NULL;
+}
+
 /* Follows "a.b.c" from the top. */
 static const struct yaml_node *find_path(const struct yaml_node *node, const char *path)
 {
@@ -15,7 +41,7 @@ static const struct yaml_node *find_path(const struct yaml_node *node, const cha
         ASSERT(part.len < sizeof(key));
         memcpy(key, part.data, part.len);
         key[part.len] = 0;
-        node = yaml_find(node, key);
+        node = find_key(node, key);
     }
     return node;
 }
