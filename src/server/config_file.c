@@ -54,12 +54,22 @@ static const char *key_of(const struct config_row *row)
 /* Where maps belong, nothing else may stand. */
 static enum err check_maps(const struct yaml_node *root, struct errbuf *why)
 {
-    static const char *const maps[] = {"client-transport-security", "peer-transport-security",
-                                       "socket-options", "discovery-config"};
+    static const struct {
+        const char *key;
+        const char *type;
+    } maps[] = {
+        {"client-transport-security", "embed.securityConfig"},
+        {"peer-transport-security", "embed.securityConfig"},
+        {"socket-options", "transport.SocketOpts"},
+        {"discovery-config", "v3discovery.DiscoveryConfig"},
+    };
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
-        const struct yaml_node *node = yaml_find(root, maps[i]);
+        const struct yaml_node *node = find_key(root, maps[i].key);
         if (node != NULL && node->kind != YAML_KIND_MAP && node->kind != YAML_KIND_NULL) {
-            return errf(why, ERR_INVALID, "invalid %s", maps[i]);
+            return errf(why, ERR_INVALID,
+                        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s "
+                        "into Go struct field configYAML.%s of type %s",
+                        config__kind_name(node), maps[i].key, maps[i].type);
         }
     }
     return ERR_OK;
@@ -102,7 +112,7 @@ static enum err load(struct config *config, const struct buf *text, struct errbu
         return errf(why, ERR_INVALID,
                     "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s into "
                     "Go value of type embed.configYAML",
-                    root->kind == YAML_KIND_LIST ? "array" : "string");
+                    config__kind_name(root));
     }
     TRY(check_maps(root, why));
     for (size_t i = 0; i < config__row_count; i++) {

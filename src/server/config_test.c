@@ -519,10 +519,10 @@ TEST(config, a_wrong_file_is_refused)
          "struct field configYAML.heartbeat-interval of type uint"},
         {"snapshot-count: -1",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number -1 into Go "
-         "struct field configYAML.snapshot-count of type uint"},
+         "struct field configYAML.snapshot-count of type uint64"},
         {"snapshot-count: 1.5",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number 1.5 into Go "
-         "struct field configYAML.snapshot-count of type uint"},
+         "struct field configYAML.snapshot-count of type uint64"},
         {"max-concurrent-streams: 4294967296",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number 4294967296 "
          "into Go struct field configYAML.max-concurrent-streams of type uint32"},
@@ -530,14 +530,23 @@ TEST(config, a_wrong_file_is_refused)
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
          "struct field configYAML.backend-batch-interval of type time.Duration"},
         {"pre-vote: 1", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
-                        "number 1 into Go struct field configYAML.pre-vote of type bool"},
+                        "number into Go struct field configYAML.pre-vote of type bool"},
         {"name: [a]", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array "
                       "into Go struct field configYAML.name of type string"},
         {"log-outputs: stderr",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
          "struct field configYAML.log-outputs of type []string"},
         {"name: \"a\\0b\"", "the value of name has a zero byte in it"},
-        {"peer-transport-security: x", "invalid peer-transport-security"},
+        {"peer-transport-security: x",
+         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
+         "struct field configYAML.peer-transport-security of type embed.securityConfig"},
+        {"quota-backend-bytes: 18446744073709551616",
+         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number "
+         "18446744073709552000 into Go struct field configYAML.quota-backend-bytes of type int64"},
+        {"max-wals: -0x10", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+                            "number -16 into Go struct field configYAML.max-wals of type uint"},
+        {"true", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal bool into "
+                 "Go value of type embed.configYAML"},
         {"feature-gates: X=true", "unrecognized feature gate: X"},
         {"initial-cluster-state: maybe", "unexpected clusterState \"maybe\""},
         {"cors: nope", "URL scheme must be http, https, unix, or unixs: nope"},
