@@ -136,8 +136,8 @@ FALLIBLE config__from_file(struct config *config, const char *path, struct errbu
     enum err err = disk_read_file(config->priv->in->disk, path, YAML_LEN_MAX, &text, why);
     if (err == ERR_OK) {
         err = load(config, &text, why);
-    } else if (err == ERR_NOT_FOUND) {
-        err = errf(why, ERR_INVALID, "open %s: no such file or directory", path);
+    } else {
+        err = logging_open_error(err, path, why);
     }
     buf_fini(&text);
     if (err == ERR_CANCELED) {
