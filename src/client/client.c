@@ -196,10 +196,7 @@ static void call_expire(struct client_call *call)
     struct buf message = {0};
     const char *why = client_connection_error(call->client);
     if (call->state == CALL_WAITING && why[0] != 0) {
-        buf_printf(&message,
-                   "latest balancer error: last connection error: connection error: desc = "
-                   "\"transport: Error while dialing: %s\"",
-                   why);
+        buf_printf(&message, "latest balancer error: last connection error: %s", why);
     } else {
         buf_append_str(&message, "context deadline exceeded");
     }

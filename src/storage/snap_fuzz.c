@@ -6,18 +6,28 @@
 #include "env/posix.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char *dir;
 
+static void remove_dir(void)
+{
+    char *path = mem_printf("%s/in", dir);
+    if (disk_unlink(posix_disk(), path, NULL) == ERR_OK) {
+        enum err ignored = disk_rmdir(posix_disk(), dir, NULL);
+        UNUSED(ignored);
+    }
+    mem_free(path);
+}
+
 static void prepare(void)
 {
     if (dir == NULL) {
         const char *base = getenv("TMPDIR");
-        dir = mem_printf("%s/etcdc-snap-fuzz-%d", base == NULL ? "/var/tmp" : base, (int)getpid());
-        ASSERT(disk_mkdir_all(posix_disk(), dir, 0700, NULL) == ERR_OK);
+        dir = mem_printf("%s/etcdc-snap-fuzz-XXXXXX", base == NULL ? "/var/tmp" : base);
+        ASSERT(mkdtemp(dir) != NULL);
+        atexit(remove_dir);
     }
 }
 

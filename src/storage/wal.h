@@ -72,8 +72,8 @@ FALLIBLE wal_snapshots(struct disk *disk, const char *dir, struct wal_position *
 FALLIBLE wal_verify(struct disk *disk, const char *dir, struct wal_position start,
                     struct raft_hard_state *out, struct errbuf *why);
 
-/* One record as it stands in the files, in order, all of them. For dump tools. `data` dies with
- * the call. */
+/* One record as it stands in the files, in order, all of them (behind a hole in the numbers of the
+ * files, if a crash has left one). For dump tools. `data` dies with the call. */
 typedef void wal_record_fn(int64_t type, uint32_t crc, struct slice data, void *ctx);
 FALLIBLE wal_dump(struct disk *disk, const char *dir, wal_record_fn *each, void *ctx,
                   struct errbuf *why);

@@ -97,11 +97,20 @@ static FALLIBLE remove_leftover(struct disk *disk, const char *dir, struct errbu
     return disk_rmdir(disk, dir, why);
 }
 
-static FALLIBLE sync_parent(struct disk *disk, const char *path, struct errbuf *why)
+/* Makes the name of `dir` durable, and those of the directories above it, which may be as new.
+ * Above the first, one that may not be read is somebody else's and older than we. */
+static FALLIBLE sync_ancestors(struct disk *disk, const char *dir, struct errbuf *why)
 {
-    char *parent = parent_of(path);
-    enum err err = disk_sync_dir(disk, parent, why);
-    mem_free(parent);
+    char *at = parent_of(dir);
+    enum err err = disk_sync_dir(disk, at, why);
+    while (err == ERR_OK && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        char *above = parent_of(at);
+        mem_free(at);
+        at = above;
+        enum err ignored = disk_sync_dir(disk, at, NULL);
+        UNUSED(ignored);
+    }
+    mem_free(at);
     return err;
 }
 
@@ -117,7 +126,7 @@ static FALLIBLE create_by_rename(struct disk *disk, const char *dir, const char 
     TRY(err);
     TRY(disk_sync_dir(disk, tmp_dir, why));
     TRY(disk_rename(disk, tmp_dir, dir, why));
-    return sync_parent(disk, dir, why);
+    return sync_ancestors(disk, dir, why);
 }
 
 /* Inside a directory that has to stay, such as a mount point. */
@@ -132,6 +141,9 @@ static FALLIBLE create_in_place(struct disk *disk, const char *dir, struct slice
     }
     if (err == ERR_OK) {
         err = disk_sync_dir(disk, dir, why);
+    }
+    if (err == ERR_OK) {
+        err = sync_ancestors(disk, dir, why);
     }
     mem_free(tmp);
     mem_free(path);

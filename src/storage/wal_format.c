@@ -72,6 +72,16 @@ FALLIBLE wal__list(struct disk *disk, const char *dir, struct wal__segments *out
     return ERR_OK;
 }
 
+void wal__drop_before_hole(struct wal__segments *segments)
+{
+    size_t first = segments->count - 1;
+    while (first > 0 && segments->list[first - 1].seq + 1 == segments->list[first].seq) {
+        first--;
+    }
+    segments->count -= first;
+    memmove(segments->list, segments->list + first, segments->count * sizeof(segments->list[0]));
+}
+
 FALLIBLE wal__select(struct wal__segments *segments, const char *dir, raft_index index,
                      struct errbuf *why)
 {

@@ -7,9 +7,7 @@
 #include "env/posix.h"
 #include "storage/wal_priv.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define SEGMENT_BYTES ((uint64_t)32 * 1024)
 #define INPUT_BYTES_MAX ((size_t)256 * 1024)
@@ -27,14 +25,23 @@ static void remove_file(const char *name, void *ctx)
     mem_free(path);
 }
 
+static void remove_dir(void)
+{
+    if (disk_list(env->disk, dir, remove_file, NULL, NULL) == ERR_OK) {
+        enum err ignored = disk_rmdir(env->disk, dir, NULL);
+        UNUSED(ignored);
+    }
+}
+
 static void prepare(void)
 {
     if (env == NULL) {
         const char *base = getenv("TMPDIR");
         env = posix_env_new();
         loop = loop_new(env);
-        dir = mem_printf("%s/etcdc-wal-fuzz-%d", base == NULL ? "/var/tmp" : base, (int)getpid());
-        ASSERT(disk_mkdir_all(env->disk, dir, 0700, NULL) == ERR_OK);
+        dir = mem_printf("%s/etcdc-wal-fuzz-XXXXXX", base == NULL ? "/var/tmp" : base);
+        ASSERT(mkdtemp(dir) != NULL);
+        atexit(remove_dir);
     }
     ASSERT(disk_list(env->disk, dir, remove_file, NULL, NULL) == ERR_OK);
 }

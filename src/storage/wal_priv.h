@@ -49,6 +49,9 @@ bool wal__name_parse(const char *name, struct wal__segment *out);
 /* All segments in `dir`; other files are none of ours. */
 FALLIBLE wal__list(struct disk *disk, const char *dir, struct wal__segments *out,
                    struct errbuf *why);
+/* Keeps the segments behind the last hole in their numbers: a crash while old segments are being
+ * removed may bring back one and not the next. At least one segment must be there. */
+void wal__drop_before_hole(struct wal__segments *segments);
 /* Drops the segments before the last one whose first index is at most `index`, and checks that
  * what stays is numbered without holes. ERR_NOT_FOUND, ERR_CORRUPT. */
 FALLIBLE wal__select(struct wal__segments *segments, const char *dir, raft_index index,

@@ -21,7 +21,8 @@ struct replay {
     struct wal__reader reader;
     struct wal_position start;
     bool keeps_entries;
-    bool has_start; /* a record of the snapshot `start` was seen */
+    bool has_start;     /* a record of the snapshot `start` was seen */
+    raft_term at_start; /* term of the entry at start.index, as far as was read; 0: none */
     bool has_metadata;
     struct wal_contents contents;
     size_t entry_cap;
@@ -67,8 +68,10 @@ static void keep_entry(struct replay *replay, struct raft_entry entry)
     contents->entries[contents->entry_count++] = entry;
 }
 
-/* An entry with an index that is there already replaces it and all behind it: it was written by a
- * later leader. */
+/* An entry replaces the one with its index and all behind it: it was written by a later leader.
+ * That goes for an entry at or before the snapshot too, though it is not kept itself. (etcd skips
+ * it, and keeps what stood behind the snapshot before; such entries are older than the snapshot,
+ * and could make this member vote for a candidate that lacks committed ones.) */
 static FALLIBLE replay_entry(struct replay *replay, struct slice data, struct errbuf *why)
 {
     struct raftpb_entry message;
@@ -76,7 +79,12 @@ static FALLIBLE replay_entry(struct replay *replay, struct slice data, struct er
         return bad_record(replay, why, "an undecodable entry");
     }
     replay->last_index = message.index;
-    if (!replay->keeps_entries || message.index <= replay->start.index) {
+    if (message.index <= replay->start.index) {
+        replay->at_start = message.index == replay->start.index ? message.term : 0;
+        drop_entries_from(&replay->contents, 0);
+        return ERR_OK;
+    }
+    if (!replay->keeps_entries) {
         return ERR_OK;
     }
     uint64_t slot = message.index - replay->start.index - 1;
@@ -122,6 +130,11 @@ static FALLIBLE replay_snapshot(struct replay *replay, struct slice data, struct
     }
     if (message.term != replay->start.term) {
         return bad_record(replay, why, "wal: snapshot mismatch");
+    }
+    /* A snapshot that came from a leader and does not fit our log has replaced all of it. */
+    if (replay->at_start != message.term) {
+        drop_entries_from(&replay->contents, 0);
+        replay->at_start = message.term;
     }
     replay->has_start = true;
     return ERR_OK;
@@ -248,6 +261,7 @@ FALLIBLE wal_dump(struct disk *disk, const char *dir, wal_record_fn *each, void 
         wal__segments_fini(&segments);
         return errf(why, ERR_NOT_FOUND, "%s: no write-ahead log files", dir);
     }
+    wal__drop_before_hole(&segments);
     struct wal__reader reader;
     wal__reader_init(&reader, disk, dir, &segments);
     enum err err = dump_run(&reader, each, ctx, why);
