@@ -1,0 +1,334 @@
+/* The tree of commands. What is_absent is etcdctl's too, and not built here yet: it is listed as
+ * such and refuses itself. */
+#include "ctl/ctl_priv.h"
+
+static const char *const consistencies[] = {"l", "s", NULL};
+static const char *const shells[] = {"bash", "zsh", "fish", "powershell", NULL};
+
+#define CHILDREN(list) .children = (list), .child_count = ARRAY_LEN(list)
+#define FLAGS(list) .flags = (list), .flag_count = ARRAY_LEN(list)
+#define ABSENT .is_absent = true
+
+/* ---- groups ---------------------------------------------------------------------------- */
+
+static const struct command alarm_commands[] = {
+    {.name = "disarm",
+     .use = "disarm",
+     .summary = "Lifts every alarm",
+     .run = ctl__alarm_disarm_run},
+    {.name = "list",
+     .use = "list",
+     .summary = "Lists the alarms that are raised",
+     .run = ctl__alarm_list_run},
+};
+
+static const struct command auth_commands[] = {
+    {.name = "disable", .use = "disable", .summary = "Turns authentication off", ABSENT},
+    {.name = "enable", .use = "enable", .summary = "Turns authentication on", ABSENT},
+    {.name = "status", .use = "status", .summary = "Says whether authentication is on", ABSENT},
+};
+
+static const struct command check_commands[] = {
+    {.name = "datascale",
+     .use = "datascale [options]",
+     .summary = "Measures the memory that data takes in a server",
+     ABSENT},
+    {.name = "perf",
+     .use = "perf [options]",
+     .summary = "Measures how fast the cluster writes",
+     ABSENT},
+};
+
+static const struct command downgrade_commands[] = {
+    {.name = "cancel", .use = "cancel", .summary = "Calls a downgrade off", ABSENT},
+    {.name = "enable",
+     .use = "enable <TARGET_VERSION>",
+     .summary = "Lets the cluster go down to a version",
+     ABSENT},
+    {.name = "validate",
+     .use = "validate <TARGET_VERSION>",
+     .summary = "Says whether the cluster could go down to a version",
+     ABSENT},
+};
+
+static const struct pflag_spec endpoint_shared[] = {
+    {"cluster", 0, PFLAG_BOOL, "false", "ask every member of the cluster instead", NULL},
+};
+static const struct pflag_spec hashkv_flags[] = {
+    {"rev", 0, PFLAG_INT64, "0", "hash the store up to this revision (0: all of it)", NULL},
+};
+static const struct command endpoint_commands[] = {
+    {.name = "hashkv",
+     .use = "hashkv",
+     .summary = "Prints a hash of the keys' history for each endpoint",
+     FLAGS(hashkv_flags),
+     .run = ctl__hashkv_run},
+    {.name = "health",
+     .use = "health",
+     .summary = "Checks that each endpoint serves",
+     .run = ctl__health_run},
+    {.name = "status",
+     .use = "status",
+     .summary = "Prints the state of each endpoint",
+     .long_text =
+         "The simple format prints, with commas between them: endpoint, ID, version, storage "
+         "version,\ndb size, in use, percentage not in use, quota, is leader, is learner, raft "
+         "term, raft index,\nraft applied index, errors, downgrade target version, downgrade "
+         "enabled.",
+     .run = ctl__status_run},
+};
+
+static const struct command lease_commands[] = {
+    {.name = "grant", .use = "grant <ttl>", .summary = "Makes a lease", ABSENT},
+    {.name = "keep-alive",
+     .use = "keep-alive [options] <leaseID>",
+     .summary = "Renews a lease again and again",
+     ABSENT},
+    {.name = "list", .use = "list", .summary = "Lists the leases", ABSENT},
+    {.name = "revoke", .use = "revoke <leaseID>", .summary = "Ends a lease", ABSENT},
+    {.name = "timetolive",
+     .use = "timetolive <leaseID> [options]",
+     .summary = "Prints how long a lease has left",
+     ABSENT},
+};
+
+static const struct pflag_spec member_list_flags[] = {
+    {"consistency", 0, PFLAG_STRING, "l", "l: linearizable, s: serializable (this member's view)",
+     consistencies},
+};
+static const struct command member_commands[] = {
+    {.name = "add", .use = "add <memberName> [options]", .summary = "Adds a member", ABSENT},
+    {.name = "list",
+     .use = "list",
+     .summary = "Lists the members",
+     .long_text = "The simple format prints, with commas between them: ID, Status, Name, Peer "
+                  "Addrs, Client Addrs,\nIs Learner.",
+     FLAGS(member_list_flags),
+     .run = ctl__member_list_run},
+    {.name = "promote",
+     .use = "promote <memberID>",
+     .summary = "Makes a learner a voting member",
+     ABSENT},
+    {.name = "remove", .use = "remove <memberID>", .summary = "Removes a member", ABSENT},
+    {.name = "update",
+     .use = "update <memberID> [options]",
+     .summary = "Changes the peer URLs of a member",
+     ABSENT},
+};
+
+static const struct command role_commands[] = {
+    {.name = "add", .use = "add <role name>", .summary = "Makes a role", ABSENT},
+    {.name = "delete", .use = "delete <role name>", .summary = "Deletes a role", ABSENT},
+    {.name = "get", .use = "get <role name>", .summary = "Prints what a role may do", ABSENT},
+    {.name = "grant-permission",
+     .use = "grant-permission [options] <role name> <permission type> <key> [endkey]",
+     .summary = "Lets a role read or write keys",
+     ABSENT},
+    {.name = "list", .use = "list", .summary = "Lists the roles", ABSENT},
+    {.name = "revoke-permission",
+     .use = "revoke-permission <role name> <key> [endkey]",
+     .summary = "Takes a permission from a role",
+     ABSENT},
+};
+
+static const struct command snapshot_commands[] = {
+    {.name = "save",
+     .use = "save <filename>",
+     .summary = "Writes the store of one member to a file",
+     ABSENT},
+};
+
+static const struct command user_commands[] = {
+    {.name = "add",
+     .use = "add <user name or user:password> [options]",
+     .summary = "Makes a user",
+     ABSENT},
+    {.name = "delete", .use = "delete <user name>", .summary = "Deletes a user", ABSENT},
+    {.name = "get",
+     .use = "get <user name> [options]",
+     .summary = "Prints the roles of a user",
+     ABSENT},
+    {.name = "grant-role",
+     .use = "grant-role <user name> <role name>",
+     .summary = "Gives a role to a user",
+     ABSENT},
+    {.name = "list", .use = "list", .summary = "Lists the users", ABSENT},
+    {.name = "passwd",
+     .use = "passwd <user name> [options]",
+     .summary = "Changes the password of a user",
+     ABSENT},
+    {.name = "revoke-role",
+     .use = "revoke-role <user name> <role name>",
+     .summary = "Takes a role from a user",
+     ABSENT},
+};
+
+/* ---- the root -------------------------------------------------------------------------- */
+
+static const struct pflag_spec compaction_flags[] = {
+    {"physical", 0, PFLAG_BOOL, "false", "wait until the old revisions are gone from the disk",
+     NULL},
+};
+
+static const struct pflag_spec txn_flags[] = {
+    {"interactive", 'i', PFLAG_BOOL, "false", "prompt for each part of the transaction", NULL},
+};
+
+static const char put_long[] =
+    "Without a value and without --ignore-value, all of standard input is the value:\n"
+    "\n"
+    "$ etcdctl put <key> < file\n"
+    "\n"
+    "A key or a value that begins with '-' looks like a flag. Put it behind \"--\":\n"
+    "\n"
+    "$ etcdctl put -- <key> <value>";
+
+static const char txn_long[] =
+    "Reads a transaction from standard input: compares, then the requests for when all of them\n"
+    "hold, then the requests for when one does not. An empty line ends each part.\n"
+    "\n"
+    "mod(\"key1\") > \"0\"\n"
+    "\n"
+    "put key1 \"overwritten\"\n"
+    "\n"
+    "put key1 \"created\"\n"
+    "put key2 \"a second key\"\n"
+    "\n"
+    "Compares: version, create, mod and value, with = != < >. Requests: get, put and del with\n"
+    "their flags.";
+
+static const char completion_long[] =
+    "Prints a script that completes the words of this program:\n"
+    "\n"
+    "  bash        source <(etcdctl completion bash)\n"
+    "  zsh         etcdctl completion zsh > \"${fpath[1]}/_etcdctl\"\n"
+    "  fish        etcdctl completion fish | source\n"
+    "  powershell  etcdctl completion powershell | Out-String | Invoke-Expression";
+
+/* In etcdctl's own order, which suggestions keep. */
+static const struct command commands[] = {
+    {.name = "get",
+     .use = "get [options] <key> [range_end]",
+     .summary = "Reads a key or a range of keys",
+     FLAGS(kv_get_flags),
+     .run = ctl__get_run},
+    {.name = "put",
+     .use = "put [options] <key> <value> (<value> can also be given from stdin)",
+     .summary = "Writes a key",
+     .long_text = put_long,
+     FLAGS(kv_put_flags),
+     .run = ctl__put_run},
+    {.name = "del",
+     .use = "del [options] <key> [range_end]",
+     .summary = "Deletes a key or a range of keys [key, range_end)",
+     FLAGS(kv_del_flags),
+     .run = ctl__del_run},
+    {.name = "txn",
+     .use = "txn [options]",
+     .summary = "Runs reads and writes as one transaction",
+     .long_text = txn_long,
+     FLAGS(txn_flags),
+     .run = ctl__txn_run},
+    {.name = "compaction",
+     .use = "compaction [options] <revision>",
+     .summary = "Forgets the history before a revision",
+     FLAGS(compaction_flags),
+     .run = ctl__compaction_run},
+    {.name = "alarm",
+     .use = "alarm <subcommand>",
+     .summary = "Commands about alarms",
+     CHILDREN(alarm_commands)},
+    {.name = "defrag",
+     .use = "defrag",
+     .summary = "Gives the free space in a member's file back",
+     ABSENT},
+    {.name = "endpoint",
+     .use = "endpoint <subcommand>",
+     .summary = "Commands about endpoints",
+     .shared_flags = endpoint_shared,
+     .shared_flag_count = ARRAY_LEN(endpoint_shared),
+     CHILDREN(endpoint_commands)},
+    {.name = "move-leader",
+     .use = "move-leader <transferee-member-id>",
+     .summary = "Makes another member the leader",
+     ABSENT},
+    {.name = "watch",
+     .use = "watch [options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
+     .summary = "Prints changes of keys as they happen",
+     ABSENT},
+    {.name = "version",
+     .use = "version",
+     .summary = "Prints the version of this program",
+     .run = ctl__version_run},
+    {.name = "lease",
+     .use = "lease <subcommand>",
+     .summary = "Commands about leases",
+     CHILDREN(lease_commands)},
+    {.name = "member",
+     .use = "member <subcommand>",
+     .summary = "Commands about members",
+     CHILDREN(member_commands)},
+    {.name = "snapshot",
+     .use = "snapshot <subcommand>",
+     .summary = "Commands about snapshots",
+     CHILDREN(snapshot_commands)},
+    {.name = "make-mirror",
+     .use = "make-mirror [options] <destination>",
+     .summary = "Copies keys to another cluster as they change",
+     ABSENT},
+    {.name = "lock",
+     .use = "lock <lockname> [exec-command arg1 arg2 ...]",
+     .summary = "Takes a named lock",
+     ABSENT},
+    {.name = "elect",
+     .use = "elect <election-name> [proposal]",
+     .summary = "Takes part in an election, or watches it",
+     ABSENT},
+    {.name = "auth",
+     .use = "auth <enable or disable>",
+     .summary = "Commands about authentication",
+     CHILDREN(auth_commands)},
+    {.name = "user",
+     .use = "user <subcommand>",
+     .summary = "Commands about users",
+     CHILDREN(user_commands)},
+    {.name = "role",
+     .use = "role <subcommand>",
+     .summary = "Commands about roles",
+     CHILDREN(role_commands)},
+    {.name = "check",
+     .use = "check <subcommand>",
+     .summary = "Commands that measure a cluster",
+     CHILDREN(check_commands)},
+    {.name = "completion",
+     .use = "completion [bash|zsh|fish|powershell]",
+     .summary = "Prints a completion script for a shell",
+     .long_text = completion_long,
+     .words = shells,
+     .check_args = ctl__completion_args,
+     .run = ctl__completion_run,
+     .use_is_complete = true},
+    {.name = "downgrade",
+     .use = "downgrade <TARGET_VERSION>",
+     .summary = "Commands about downgrades",
+     CHILDREN(downgrade_commands)},
+    {.name = "help",
+     .use = "help [command]",
+     .summary = "Prints help about a command",
+     .run = command_help_run},
+    {.name = "__complete",
+     .use = "__complete [words]",
+     .summary = "Answers the completion scripts",
+     .run = command_complete_run,
+     .is_hidden = true,
+     .flags_are_raw = true},
+};
+
+const struct command ctl__root = {
+    .name = "etcdctl",
+    .use = "etcdctl",
+    .summary = "The command line client of etcd.",
+    .shared_flags = ctl__global_flags,
+    .shared_flag_count = CTL_GLOBAL_FLAGS,
+    CHILDREN(commands),
+};

@@ -1,0 +1,42 @@
+/* The protobuf format: the answer's own bytes, encoded again, without a newline. */
+#include "ctl/print_priv.h"
+
+static void protobuf_put(struct printer *p, const Etcdserverpb__PutResponse *put)
+{
+    pb_encode(put, p->out);
+}
+
+static void protobuf_get(struct printer *p, const Etcdserverpb__RangeResponse *range)
+{
+    pb_encode(range, p->out);
+}
+
+static void protobuf_del(struct printer *p, const Etcdserverpb__DeleteRangeResponse *del)
+{
+    pb_encode(del, p->out);
+}
+
+static void protobuf_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
+{
+    pb_encode(txn, p->out);
+}
+
+static void protobuf_members(struct printer *p, const Etcdserverpb__MemberListResponse *list)
+{
+    pb_encode(list, p->out);
+}
+
+static void protobuf_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms)
+{
+    pb_encode(alarms, p->out);
+}
+
+/* Answers of several endpoints are no one message. */
+const struct print_ops print_protobuf_ops = {
+    .put = protobuf_put,
+    .get = protobuf_get,
+    .del = protobuf_del,
+    .txn = protobuf_txn,
+    .members = protobuf_members,
+    .alarms = protobuf_alarms,
+};
