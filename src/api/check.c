@@ -3,9 +3,9 @@
  * No key may be put twice, or put and deleted, in one branch of a Txn, nested branches included;
  * the two branches of one nested Txn exclude each other, so the same key may be put in both.
  * A level's deletes are collected first, then each nested Txn's puts and deletes in order, then
- * the level's own puts. Compatibility: etcd compares a delete whose range_end is "\0" (every key
- * from here) as an interval that ends at "\0", so only a put of its very first key collides with
- * it; api/check_test.c pins that. */
+ * the level's own puts. Compatibility: etcd takes a delete's range_end literally, so one of "\0"
+ * (every key from here) is an interval that ends before it begins and collides with nothing;
+ * api/check_test.c pins that. */
 #include "api/check.h"
 
 #include "base/coll.h"
@@ -86,8 +86,8 @@ static enum status check_fields(const Etcdserverpb__TxnRequest *txn, size_t ops_
         }
     }
     for (size_t i = 0; i < txn->n_success + txn->n_failure; i++) {
-        const RequestOp *op = i < txn->n_success ? txn->success[i]
-                                                 : txn->failure[i - txn->n_success];
+        const RequestOp *op =
+            i < txn->n_success ? txn->success[i] : txn->failure[i - txn->n_success];
         enum status status = check_op(op, ops_max - ops);
         if (status != STATUS_OK) {
             return status;
@@ -154,7 +154,7 @@ static bool is_deleted(const struct writes *writes, struct slice key)
     for (size_t i = 0; i < writes->delete_count; i++) {
         const struct interval *del = &writes->deletes[i];
         int order = slice_cmp(del->begin, key);
-        if (order == 0 || (order < 0 && !del->is_point && slice_cmp(del->end, key) > 0)) {
+        if (del->is_point ? order == 0 : order <= 0 && slice_cmp(key, del->end) < 0) {
             return true;
         }
     }
@@ -277,8 +277,8 @@ enum status check_txn(const Etcdserverpb__TxnRequest *request, size_t ops_max)
 bool txn_is_write(const Etcdserverpb__TxnRequest *request)
 {
     for (size_t i = 0; i < request->n_success + request->n_failure; i++) {
-        const RequestOp *op = i < request->n_success ? request->success[i]
-                                                     : request->failure[i - request->n_success];
+        const RequestOp *op =
+            i < request->n_success ? request->success[i] : request->failure[i - request->n_success];
         if (op->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
             if (txn_is_write(op->request_txn)) {
                 return true;
@@ -294,8 +294,8 @@ bool txn_is_write(const Etcdserverpb__TxnRequest *request)
 bool txn_is_serializable(const Etcdserverpb__TxnRequest *request)
 {
     for (size_t i = 0; i < request->n_success + request->n_failure; i++) {
-        const RequestOp *op = i < request->n_success ? request->success[i]
-                                                     : request->failure[i - request->n_success];
+        const RequestOp *op =
+            i < request->n_success ? request->success[i] : request->failure[i - request->n_success];
         if (op->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE ||
             !op->request_range->serializable) {
             return false;

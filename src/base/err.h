@@ -100,6 +100,9 @@ __attribute__((noreturn, cold)) void assert_failed(const char *file, int line, c
 #define UNUSED(x) ((void)(x))
 
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+/* The same where `ptr` points to const, and so does the result. */
+#define CONTAINER_OF_CONST(ptr, type, member)                                                      \
+    ((const type *)(const void *)((const char *)(ptr)-offsetof(type, member)))
 
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
 

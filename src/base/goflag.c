@@ -71,7 +71,7 @@ static enum err set_uint32(uint64_t *target, const char *value, struct errbuf *w
     return err;
 }
 
-static enum err set_value(const struct goflag *flag, const char *value, struct errbuf *why)
+FALLIBLE goflag_assign(const struct goflag *flag, const char *value, struct errbuf *why)
 {
     struct slice text = slice_str(value);
     switch (flag->kind) {
@@ -172,7 +172,7 @@ static enum err parse_flag(struct goflag_set *set, struct errbuf *why)
         set->args++;
         set->arg_count--;
     }
-    enum err err = set_value(flag, value, why);
+    enum err err = goflag_assign(flag, value, why);
     if (err != ERR_OK) {
         return bad_value(flag, value, err, why);
     }
@@ -227,7 +227,7 @@ FALLIBLE goflag_set_value(struct goflag_set *set, const char *name, const char *
     if (at == set->count) {
         return errf(why, ERR_NOT_FOUND, "no such flag -%s", name);
     }
-    TRY(set_value(&set->flags[at], value, why));
+    TRY(goflag_assign(&set->flags[at], value, why));
     set->given[at] = true;
     return ERR_OK;
 }

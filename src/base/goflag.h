@@ -67,6 +67,9 @@ const struct goflag *goflag_find(const struct goflag_set *set, struct slice name
 FALLIBLE goflag_set_value(struct goflag_set *set, const char *name, const char *value,
                           struct errbuf *why);
 
+/* Sets the variable of a specification, which then does not count as given in any set. */
+FALLIBLE goflag_assign(const struct goflag *flag, const char *value, struct errbuf *why);
+
 /* Was the flag on the command line, or set by goflag_set_value()? */
 bool goflag_given(const struct goflag_set *set, const char *name);
 

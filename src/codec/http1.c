@@ -180,6 +180,20 @@ static void fields_build(struct http1 *parser)
     }
 }
 
+/* RFC 9110 section 5.6.2. llhttp lets a blank before the colon pass, which others read as another
+ * name: "Transfer-Encoding : chunked" must not get through. */
+static bool name_is_token(struct slice name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.data[i];
+        bool is_alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!is_alnum && (c == 0 || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
+            return false;
+        }
+    }
+    return name.len > 0;
+}
+
 /* Go's valid host bytes, loosely: no blanks, no controls, nothing that ends a host. */
 static bool host_is_valid(struct slice host)
 {
@@ -199,6 +213,9 @@ static int fields_check(struct http1 *parser)
     size_t hosts = 0;
     for (size_t i = 0; i < parser->span_count; i++) {
         const struct http1_field *field = &parser->fields[i];
+        if (!name_is_token(field->name)) {
+            return refuse(parser, 400, NULL);
+        }
         if (name_is(field->name, "host")) {
             hosts++;
             request->host = field->value;

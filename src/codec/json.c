@@ -1,5 +1,7 @@
 #include "codec/json.h"
 
+#include "base/utf8.h"
+
 #include <json-c/json.h>
 
 static struct json *convert(struct arena *arena, struct json_object *in);
@@ -150,28 +152,6 @@ FALLIBLE json_to_u64(const struct json *json, uint64_t *out)
     return ERR_OK;
 }
 
-/* Length of the UTF-8 sequence at `at` (1-4), or 0 when it is not valid. */
-static size_t utf8_len(const uint8_t *at, size_t left)
-{
-    uint8_t c = at[0];
-    size_t len = c < 0x80                ? 1
-                 : c >= 0xc2 && c < 0xe0 ? 2
-                 : (c & 0xf0) == 0xe0    ? 3
-                 : c >= 0xf0 && c < 0xf5 ? 4
-                                         : 0;
-    if (len == 0 || len > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < len; i++) {
-        if ((at[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool bad = (c == 0xe0 && at[1] < 0xa0) || (c == 0xed && at[1] > 0x9f) ||
-               (c == 0xf0 && at[1] < 0x90) || (c == 0xf4 && at[1] > 0x8f);
-    return bad ? 0 : len;
-}
-
 static void append_ascii(struct buf *out, uint8_t c)
 {
     switch (c) {
@@ -205,7 +185,7 @@ void json_append_string(struct buf *out, struct slice text)
     buf_append_byte(out, '"');
     for (size_t i = 0; i < text.len;) {
         const uint8_t *at = text.data + i;
-        size_t len = utf8_len(at, text.len - i);
+        size_t len = utf8_len(slice_skip(text, i));
         if (len == 1) {
             append_ascii(out, *at);
         } else if (len == 0) {

@@ -187,7 +187,7 @@ static FALLIBLE take_bytes(struct decoder *d, uint64_t len, struct slice *out)
 
 static FALLIBLE take_prefixed(struct decoder *d, struct slice *out)
 {
-    uint64_t len;
+    uint64_t len = 0;
     TRY(take_varint(d, top(d)->end, &len));
     return take_bytes(d, len, out);
 }
@@ -276,7 +276,7 @@ static FALLIBLE decode_packed(struct decoder *d, pb_field *field)
     const uint8_t *end = d->next;
     d->next = packed.data;
     while (d->next < end) {
-        uint64_t value;
+        uint64_t value = 0;
         void *slot;
         TRY(take_varint(d, end, &value));
         TRY(array_extend(d, field, &slot));
@@ -293,7 +293,7 @@ static FALLIBLE decode_scalar(struct decoder *d, pb_field *field, unsigned wire_
     if (wire_type != PBWIRE_VARINT) {
         return fail_wire_type(d, field, wire_type);
     }
-    uint64_t value;
+    uint64_t value = 0;
     void *slot;
     TRY(take_varint(d, top(d)->end, &value));
     TRY(field_slot(d, field, &slot));
@@ -395,7 +395,7 @@ static FALLIBLE skip_unknown(struct decoder *d, unsigned wire_type)
     size_t depth = 0;
     TRY(skip_value(d, wire_type, &depth));
     while (depth > 0) {
-        uint64_t tag;
+        uint64_t tag = 0;
         TRY(take_varint(d, top(d)->end, &tag));
         TRY(skip_value(d, (unsigned)(tag & 7), &depth));
     }
@@ -404,7 +404,7 @@ static FALLIBLE skip_unknown(struct decoder *d, unsigned wire_type)
 
 static FALLIBLE decode_field(struct decoder *d)
 {
-    uint64_t tag;
+    uint64_t tag = 0;
     TRY(take_varint(d, top(d)->end, &tag));
     unsigned wire_type = (unsigned)(tag & 7);
     int32_t number = (int32_t)(uint32_t)(tag >> 3);
@@ -476,7 +476,7 @@ static uint64_t load_scalar(pb_field *field, const void *slot)
     }
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_UINT64: {
-        uint64_t value;
+        uint64_t value = 0;
         memcpy(&value, slot, sizeof(value));
         return value;
     }

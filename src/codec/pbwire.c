@@ -73,8 +73,8 @@ bool pbwire_next(struct pbwire_iter *it, struct pbwire_field *out)
         }
         struct pbwire_field field = {.number = (uint32_t)(tag >> 3),
                                      .type = (enum pbwire_type)(tag & 7)};
-        /* Go takes the number as an int32. */
-        if (field.number == 0 || field.number > INT32_MAX) {
+        /* Go takes the number as an int32, and looks at none inside a group it skips. */
+        if (depth == 0 && (field.number == 0 || field.number > INT32_MAX)) {
             return fail(it, ERR_CORRUPT);
         }
         if (!take_value(it, &field)) {

@@ -4,8 +4,11 @@
 #include "env/posix_priv.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <time.h>
+
+#define RECENT_NS (2 * NS_PER_MS)
 
 static struct posix_env *posix_of(struct env *env)
 {
@@ -55,10 +58,13 @@ void posix__awake(struct posix_env *env)
     }
 }
 
-/* libuv wants a callback; that the poll returns is all we need. */
+/* uv_run() runs timers before it polls, too: without uv_stop() a deadline that passes in between
+ * would be spent, and the poll would wait for ever. */
 static void deadline_passed(uv_timer_t *timer)
 {
-    posix__awake(CONTAINER_OF(timer, struct posix_env, deadline));
+    struct posix_env *env = CONTAINER_OF(timer, struct posix_env, deadline);
+    posix__awake(env);
+    uv_stop(&env->uv);
 }
 
 static void async_woken(uv_async_t *async)
@@ -78,25 +84,62 @@ static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
     ASSERT(failed == 0);
 }
 
+/* Looks without sleeping while a quick job is about to come back, as long as this thread is idle
+ * most of the time: a busy one has better use for its processor. */
+static void spin(struct posix_env *env, mono_ns until)
+{
+    if (env->waited_ns < 2 * env->worked_ns) {
+        return;
+    }
+    mono_ns spin_until = posix__executors_spin_until(env);
+    if (spin_until > until) {
+        spin_until = until;
+    }
+    while (!env->is_awake && posix__now() < spin_until) {
+        uv_run(&env->uv, UV_RUN_NOWAIT);
+        sched_yield();
+    }
+}
+
+/* Waits for a handler to run, or until `until`. */
+static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
+{
+    spin(env, until);
+    if (env->is_awake) {
+        return;
+    }
+    if (until != UINT64_MAX) {
+        arm_deadline(env, until - start);
+    }
+    uv_run(&env->uv, UV_RUN_ONCE);
+    uv_timer_stop(&env->deadline);
+}
+
+/* Sums over the recent past: halved every few milliseconds, and no wait counts for more. */
+static void count_wait(struct posix_env *env, uint64_t worked_ns, uint64_t waited_ns)
+{
+    env->worked_ns += worked_ns;
+    env->waited_ns += waited_ns < RECENT_NS ? waited_ns : RECENT_NS;
+    if (env->worked_ns + env->waited_ns > 2 * RECENT_NS) {
+        env->worked_ns /= 2;
+        env->waited_ns /= 2;
+    }
+}
+
 static void posix_poll(struct env *base, mono_ns until)
 {
     struct posix_env *env = posix_of(base);
     posix__net_flush(&env->net);
-    uv_run_mode mode = UV_RUN_ONCE;
-    if (until == 0) {
-        mode = UV_RUN_NOWAIT;
-    } else if (until != UINT64_MAX) {
-        mono_ns now = posix__now();
-        if (until <= now) {
-            mode = UV_RUN_NOWAIT;
-        } else {
-            arm_deadline(env, until - now);
-        }
-    }
+    mono_ns start = posix__now();
+    uint64_t worked_ns = start - env->env.woken_at;
     env->is_awake = false;
-    uv_run(&env->uv, mode);
-    uv_timer_stop(&env->deadline);
+    if (until <= start) {
+        uv_run(&env->uv, UV_RUN_NOWAIT);
+    } else {
+        wait_for_event(env, start, until);
+    }
     posix__awake(env);
+    count_wait(env, worked_ns, env->env.woken_at - start);
 }
 
 static void posix_wake(struct env *env)

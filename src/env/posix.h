@@ -17,6 +17,16 @@ struct disk *posix_disk(void);
 typedef void signal_fn(int signum, void *ctx);
 void posix_on_signal(struct env *env, int signum, signal_fn *fn, void *ctx);
 
+/* Tells the service manager that started us ($NOTIFY_SOCKET) that we are ready. False: there is
+ * none, or it could not be told. */
+bool posix_notify_ready(void);
+
+/* Processors this process may run on. */
+unsigned posix_cpu_count(void);
+
+/* Ends the process the way the signal would have, had nobody caught it. */
+__attribute__((noreturn)) void posix_die_of(int signum);
+
 /* Process facts for /metrics: CPU seconds, resident and virtual bytes, open and most descriptors,
  * start time (seconds since 1970), threads. Zero where the system does not say. */
 struct process_info {

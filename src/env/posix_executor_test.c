@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 struct work {
     struct job job;
@@ -263,5 +264,19 @@ TEST(posix_executor, poll_waits_until_the_deadline_and_not_for_the_past)
         env_poll(env, until);
     }
     assert_true(env->woken_at >= start + 4 * NS_PER_MS);
+    posix_env_free(&env);
+}
+
+TEST(posix_executor, a_deadline_that_passes_before_the_poll_ends_it_all_the_same)
+{
+    struct env *env = posix_env_new();
+    alarm(30); /* a poll that never returns fails here */
+    for (unsigned i = 0; i < 1000; i++) {
+        /* libuv counts whole milliseconds: start less than 1 us before one. */
+        while (env_now_mono(env) % NS_PER_MS < NS_PER_MS - 1 - i * 37 % 1000) {
+        }
+        env_poll(env, env_now_mono(env) + 10 * NS_PER_US);
+    }
+    alarm(0);
     posix_env_free(&env);
 }

@@ -37,6 +37,9 @@ struct posix_env {
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
     bool is_awake; /* this poll has run a handler already */
+    /* Of the last few milliseconds: is there time to spin? */
+    uint64_t waited_ns;
+    uint64_t worked_ns;
     struct posix_net net;
 };
 
@@ -46,6 +49,8 @@ void posix__awake(struct posix_env *env);
 mono_ns posix__now(void);
 
 struct executor *posix__executor_new(struct env *env, const char *name, unsigned threads);
+/* How long it pays to look for a completion without sleeping: a time, or 0 for not at all. */
+mono_ns posix__executors_spin_until(struct posix_env *env);
 /* Calls done() for what the threads have finished. */
 void posix__executors_reap(struct posix_env *env);
 

@@ -117,6 +117,14 @@ struct raft_config raft_config_default(raft_id id, uint64_t seed);
  * Both leave a sentence in `errbuf` (may be NULL). */
 FALLIBLE raft_new(const struct raft_config *config, struct errbuf *errbuf, struct raft **out);
 
+/* The first start of a member of a new cluster: the log gets one ConfChange entry (raftpb bytes,
+ * context and all) per founding member, at term 1, committed, and the configuration they make.
+ * They come out of the first ready to be persisted, and are then handed out to be applied.
+ *
+ * ERR_EXISTS   the log, term or configuration is not empty
+ * ERR_INVALID  a payload is not a ConfChange that adds a node, or there is none */
+FALLIBLE raft_bootstrap(struct raft *raft, struct raft_payload *const *changes, size_t count);
+
 /* Safe on NULL; nulls the pointer. Readys may outlive it. */
 void raft_free(struct raft **raft);
 
@@ -139,8 +147,9 @@ FALLIBLE raft_step(struct raft *raft, const struct raft_message *message);
  *            is uncommitted. Nothing was appended. */
 FALLIBLE raft_propose(struct raft *raft, struct raft_payload *const *payloads, size_t count);
 
-/* Proposes a conf change; errors as above. A leader appends an empty normal entry in its place
- * while another change is pending or when it does not fit the joint state. */
+/* Proposes a conf change; errors as above, and raft_conf_change_decode()'s. A leader appends an
+ * empty normal entry in its place while another change is pending or when it does not fit the joint
+ * state. */
 FALLIBLE raft_propose_conf_change(struct raft *raft, const struct raft_conf_change *change);
 /* The same with the entry's bytes ready made (what etcd's context needs). */
 FALLIBLE raft_propose_conf_change_data(struct raft *raft, enum raft_entry_type type,
@@ -243,18 +252,20 @@ void raft_applied(struct raft *raft, raft_index index);
 
 /* --- log upkeep ------------------------------------------------------------------------------- */
 
-/* The state machine at `index` (applied, not above) has been saved: a follower that needs entries
- * below the first one is sent this snapshot. Replaces the one before; takes its own references.
+/* The state machine at `index` (handed out and applied) has been saved: a follower that needs
+ * entries below the first one is sent this snapshot. Replaces the one before; takes its own
+ * references.
  *
  * ERR_EXISTS   the present snapshot is as new or newer
- * ERR_INVALID  `index` is not applied, or no longer in the log */
+ * ERR_INVALID  `index` was not handed out yet, or is no longer in the log */
 FALLIBLE raft_create_snapshot(struct raft *raft, raft_index index,
                               const struct raft_conf_state *conf_state, struct raft_payload *data);
 
-/* Forgets entries up to and including `index`.
+/* Forgets entries up to and including `index`, at a cost in proportion to their number: forget
+ * many in several steps where pauses matter.
  *
  * ERR_COMPACTED  already gone
- * ERR_INVALID    `index` is not applied yet */
+ * ERR_INVALID    `index` is not applied, or no snapshot covers it */
 FALLIBLE raft_compact(struct raft *raft, raft_index index);
 
 /* --- observers -------------------------------------------------------------------------------- */

@@ -73,6 +73,12 @@ struct raft_id_set {
     raft_id ids[RAFT_MEMBERS_MAX];
 };
 
+bool raft_id_set_has(const struct raft_id_set *set, raft_id id);
+/* False when the set is full; adding a member twice changes nothing. */
+bool raft_id_set_add(struct raft_id_set *set, raft_id id);
+void raft_id_set_remove(struct raft_id_set *set, raft_id id);
+bool raft_id_set_eq(const struct raft_id_set *a, const struct raft_id_set *b);
+
 struct raft_conf_state {
     struct raft_id_set voters;          /* of the incoming configuration */
     struct raft_id_set voters_outgoing; /* empty unless joint */
@@ -80,6 +86,11 @@ struct raft_conf_state {
     struct raft_id_set learners_next; /* outgoing voters that become learners when joint ends */
     bool auto_leave;                  /* joint ends by itself once its entry is applied */
 };
+
+bool raft_conf_state_eq(const struct raft_conf_state *a, const struct raft_conf_state *b);
+/* What holds in every configuration: sets in ascending order and without nobody, learners apart
+ * from voters, learners_next among the outgoing voters, nothing joint outside a joint one. */
+bool raft_conf_state_is_valid(const struct raft_conf_state *conf_state);
 
 struct raft_hard_state {
     raft_term term;

@@ -45,9 +45,9 @@ typedef void request_done_fn(struct server_request *request);
 struct server_request {
     /* Set by the caller. */
     enum request_kind kind;
-    bool is_serializable;  /* reads: answer from local state at once */
-    const void *message;   /* the decoded protobuf, of the type that kind tells */
-    struct slice encoded;  /* the same message as bytes */
+    bool is_serializable; /* reads: answer from local state at once */
+    const void *message;  /* the decoded protobuf, of the type that kind tells */
+    struct slice encoded; /* the same message as bytes */
     struct arena *arena;
     mono_ns started;
     request_done_fn *done;

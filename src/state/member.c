@@ -23,7 +23,7 @@ struct member_set *member_set_new(uint64_t cluster_id)
     return set;
 }
 
-void url_list_add(struct url_list *list, struct slice url)
+void member_urls_add(struct member_urls *list, struct slice url)
 {
     list->urls = mem_realloc(list->urls, (list->count + 1) * sizeof(char *));
     char *copy = mem_alloc(url.len + 1);
@@ -34,20 +34,20 @@ void url_list_add(struct url_list *list, struct slice url)
     list->urls[list->count++] = copy;
 }
 
-void url_list_fini(struct url_list *list)
+void member_urls_fini(struct member_urls *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         mem_free(list->urls[i]);
     }
     mem_free(list->urls);
-    *list = (struct url_list){0};
+    *list = (struct member_urls){0};
 }
 
-static struct url_list url_list_copy(const struct url_list *from)
+static struct member_urls member_urls_copy(const struct member_urls *from)
 {
-    struct url_list copy = {0};
+    struct member_urls copy = {0};
     for (size_t i = 0; i < from->count; i++) {
-        url_list_add(&copy, slice_str(from->urls[i]));
+        member_urls_add(&copy, slice_str(from->urls[i]));
     }
     return copy;
 }
@@ -55,8 +55,8 @@ static struct url_list url_list_copy(const struct url_list *from)
 void member_fini(struct member *member)
 {
     mem_free(member->name);
-    url_list_fini(&member->peer_urls);
-    url_list_fini(&member->client_urls);
+    member_urls_fini(&member->peer_urls);
+    member_urls_fini(&member->client_urls);
     *member = (struct member){0};
 }
 
@@ -106,8 +106,8 @@ FALLIBLE member_set_add(struct member_set *set, const struct member *member)
     set->members[at] = (struct member){
         .id = member->id,
         .name = mem_strdup(member->name == NULL ? "" : member->name),
-        .peer_urls = url_list_copy(&member->peer_urls),
-        .client_urls = url_list_copy(&member->client_urls),
+        .peer_urls = member_urls_copy(&member->peer_urls),
+        .client_urls = member_urls_copy(&member->client_urls),
         .is_learner = member->is_learner,
     };
     return ERR_OK;
@@ -153,14 +153,14 @@ FALLIBLE member_set_promote(struct member_set *set, member_id id)
     return ERR_OK;
 }
 
-FALLIBLE member_set_peer_urls(struct member_set *set, member_id id, const struct url_list *urls)
+FALLIBLE member_set_peer_urls(struct member_set *set, member_id id, const struct member_urls *urls)
 {
     struct member *member = find(set, id);
     if (member == NULL) {
         return ERR_NOT_FOUND;
     }
-    struct url_list copy = url_list_copy(urls);
-    url_list_fini(&member->peer_urls);
+    struct member_urls copy = member_urls_copy(urls);
+    member_urls_fini(&member->peer_urls);
     member->peer_urls = copy;
     return ERR_OK;
 }
@@ -176,15 +176,15 @@ static char *text_of(struct slice text)
 }
 
 FALLIBLE member_set_attributes(struct member_set *set, member_id id, struct slice name,
-                               const struct url_list *client_urls)
+                               const struct member_urls *client_urls)
 {
     struct member *member = find(set, id);
     if (member == NULL) {
         return ERR_NOT_FOUND;
     }
-    struct url_list copy = url_list_copy(client_urls);
+    struct member_urls copy = member_urls_copy(client_urls);
     char *new_name = text_of(name);
-    url_list_fini(&member->client_urls);
+    member_urls_fini(&member->client_urls);
     mem_free(member->name);
     member->client_urls = copy;
     member->name = new_name;
@@ -258,7 +258,7 @@ void member_set_check(const struct member_set *set)
 }
 
 /* Go: a JSON array of strings; null when the slice is nil, which a decoder takes as empty. */
-static void urls_encode(const struct url_list *list, struct buf *out)
+static void urls_encode(const struct member_urls *list, struct buf *out)
 {
     buf_append_byte(out, '[');
     for (size_t i = 0; i < list->count; i++) {
@@ -326,7 +326,7 @@ static FALLIBLE text_decode(const struct json *json, char **out)
     return ERR_OK;
 }
 
-static FALLIBLE urls_decode(const struct json *json, struct url_list *out)
+static FALLIBLE urls_decode(const struct json *json, struct member_urls *out)
 {
     if (json == NULL || json->kind == JSON_NULL) {
         return ERR_OK;
@@ -339,7 +339,7 @@ static FALLIBLE urls_decode(const struct json *json, struct url_list *out)
         if (url->kind != JSON_STRING || text_decode(url, &text) != ERR_OK) {
             return ERR_CORRUPT;
         }
-        url_list_add(out, slice_str(text));
+        member_urls_add(out, slice_str(text));
         mem_free(text);
     }
     return ERR_OK;

@@ -24,7 +24,7 @@ typedef uint64_t member_id;
 #define MEMBER_URLS_MAX 64
 #define MEMBER_TEXT_MAX 4096
 
-struct url_list {
+struct member_urls {
     char **urls;
     size_t count;
 };
@@ -32,8 +32,8 @@ struct url_list {
 struct member {
     member_id id;
     char *name; /* "" until the member has published itself */
-    struct url_list peer_urls;
-    struct url_list client_urls; /* empty until published */
+    struct member_urls peer_urls;
+    struct member_urls client_urls; /* empty until published */
     bool is_learner;
 };
 
@@ -48,9 +48,9 @@ FALLIBLE member_set_add(struct member_set *set, const struct member *member);
 /* ERR_NOT_FOUND when there is no such member. Remembers the id as removed. */
 FALLIBLE member_set_remove(struct member_set *set, member_id id);
 FALLIBLE member_set_promote(struct member_set *set, member_id id);
-FALLIBLE member_set_peer_urls(struct member_set *set, member_id id, const struct url_list *urls);
+FALLIBLE member_set_peer_urls(struct member_set *set, member_id id, const struct member_urls *urls);
 FALLIBLE member_set_attributes(struct member_set *set, member_id id, struct slice name,
-                               const struct url_list *client_urls);
+                               const struct member_urls *client_urls);
 /* "3.4.0"; "" while undecided. */
 void member_set_version(struct member_set *set, struct slice version);
 
@@ -73,8 +73,8 @@ void member_encode_attributes(const struct member *member, struct buf *out);
 FALLIBLE member_decode_row(struct slice text, struct member *out, struct errbuf *why);
 FALLIBLE member_decode_attributes(struct slice text, struct member *out, struct errbuf *why);
 void member_fini(struct member *member);
-void url_list_add(struct url_list *list, struct slice url);
-void url_list_fini(struct url_list *list);
+void member_urls_add(struct member_urls *list, struct slice url);
+void member_urls_fini(struct member_urls *list);
 
 /* The v2 store document that a .snap file carries: `index` becomes its CurrentIndex. */
 void member_set_encode_v2(const struct member_set *set, uint64_t index, struct buf *out);

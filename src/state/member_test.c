@@ -5,7 +5,7 @@
 static void add(struct member_set *set, member_id id, const char *peer_url, bool is_learner)
 {
     struct member member = {.id = id, .is_learner = is_learner};
-    url_list_add(&member.peer_urls, slice_str(peer_url));
+    member_urls_add(&member.peer_urls, slice_str(peer_url));
     assert_int_equal(member_set_add(set, &member), ERR_OK);
     member_fini(&member);
 }
@@ -38,12 +38,12 @@ TEST(member, rows_are_written_as_etcd_writes_them_and_read_back)
     struct member member = {.id = 14841639068965178418u, .name = NULL, .is_learner = true};
     struct member back = {0};
     struct buf text = {0};
-    url_list_add(&member.peer_urls, SLICE("http://127.0.0.1:2380"));
-    url_list_add(&member.client_urls, SLICE("http://127.0.0.1:2379"));
-    url_list_add(&member.client_urls, SLICE("http://h:1"));
+    member_urls_add(&member.peer_urls, SLICE("http://127.0.0.1:2380"));
+    member_urls_add(&member.client_urls, SLICE("http://127.0.0.1:2379"));
+    member_urls_add(&member.client_urls, SLICE("http://h:1"));
     struct member_set *set = member_set_new(1);
     assert_int_equal(member_set_add(set, &member), ERR_OK);
-    struct url_list urls = member.client_urls;
+    struct member_urls urls = member.client_urls;
     assert_int_equal(member_set_attributes(set, member.id, SLICE("n\"1"), &urls), ERR_OK);
     member_encode_row(member_set_at(set, 0), &text);
     assert_string_equal(buf_cstr(&text),
@@ -84,8 +84,8 @@ TEST(member, rows_that_are_none_are_refused)
 TEST(member, the_v2_document_carries_the_whole_set)
 {
     struct member_set *set = member_set_new(7);
-    struct url_list urls = {0};
-    url_list_add(&urls, SLICE("http://127.0.0.1:2379"));
+    struct member_urls urls = {0};
+    member_urls_add(&urls, SLICE("http://127.0.0.1:2379"));
     add(set, 0x8e9e05c52164694du, "http://localhost:2380", false);
     add(set, 5, "http://x:2380", true);
     assert_int_equal(member_set_attributes(set, 0x8e9e05c52164694du, SLICE("default"), &urls),
@@ -110,7 +110,7 @@ TEST(member, the_v2_document_carries_the_whole_set)
     assert_true(slice_eq(buf_slice(&text), buf_slice(&again)));
     buf_fini(&again);
     buf_fini(&text);
-    url_list_fini(&urls);
+    member_urls_fini(&urls);
     member_set_free(&back);
     member_set_free(&set);
 }

@@ -192,7 +192,7 @@ static FALLIBLE member_decode(struct member_set *set, const struct json *node, s
         member.name = attributes.name;
         member.client_urls = attributes.client_urls;
         attributes.name = NULL;
-        attributes.client_urls = (struct url_list){0};
+        attributes.client_urls = (struct member_urls){0};
         err = member_set_add(set, &member);
     }
     member_fini(&attributes);

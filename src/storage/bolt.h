@@ -111,7 +111,8 @@ FALLIBLE bolt_bucket_set_sequence(struct bolt_bucket *bucket, uint64_t sequence)
 /* ERR_NOT_FOUND: no such key, or a bucket is there. */
 FALLIBLE bolt_get(struct bolt_bucket *bucket, struct slice key, struct slice *out);
 /* Inserts or replaces. Keys in ascending order at the end of the bucket take the fast path.
- * ERR_INVALID: an empty key, or a bucket is there. ERR_TOO_LARGE: key or value over the limit. */
+ * ERR_INVALID: an empty key, or a bucket is there, or it is the root bucket, which holds buckets
+ * only. ERR_TOO_LARGE: key or value over the limit. */
 FALLIBLE bolt_put(struct bolt_bucket *bucket, struct slice key, struct slice value);
 /* ERR_NOT_FOUND: nothing was there. ERR_INVALID: a bucket is there. */
 FALLIBLE bolt_delete(struct bolt_bucket *bucket, struct slice key);
@@ -162,8 +163,9 @@ FALLIBLE bolt_cursor_delete(struct bolt_cursor *cursor);
 uint64_t bolt_tx_id(const struct bolt_tx *tx);
 /* Bytes up to the high-water mark: what a snapshot of this transaction is long. */
 uint64_t bolt_tx_size(const struct bolt_tx *tx);
-/* The same without the pages that were free when the state was committed (etcd's dbSizeInUse). A
- * file opened read-only is not scanned for free pages: there both are equal. */
+/* The same without the pages that were free when the state was committed (etcd's dbSizeInUse).
+ * What that very commit freed still counts as in use, as in etcd. A file opened read-only is not
+ * scanned for free pages: there both are equal. */
 uint64_t bolt_tx_size_in_use(const struct bolt_tx *tx);
 uint32_t bolt_page_size(const struct bolt *db);
 const char *bolt_path(const struct bolt *db);

@@ -11,6 +11,7 @@
 #ifndef STORAGE_SNAP_H
 #define STORAGE_SNAP_H
 
+#include "base/mem.h"
 #include "env/env.h"
 #include "raft/types.h"
 #include "storage/wal.h"
@@ -42,8 +43,7 @@ FALLIBLE snap_load_newest(struct disk *disk, const char *dir, struct snap *out, 
 
 /* The same among those that stand in `list`, which is wal_snapshots()'s. */
 FALLIBLE snap_load_matching(struct disk *disk, const char *dir, const struct wal_position *list,
-                            size_t count, struct snap *out, size_t *broken_out,
-                            struct errbuf *why);
+                            size_t count, struct snap *out, size_t *broken_out, struct errbuf *why);
 
 /* One file by its path. ERR_CORRUPT with a sentence naming it. */
 FALLIBLE snap_read(struct disk *disk, const char *path, struct snap *out, struct errbuf *why);
@@ -57,8 +57,8 @@ FALLIBLE snap_purge(struct disk *disk, const char *dir, size_t keep, size_t *rem
                     struct errbuf *why);
 
 /* At start: removes .snap files newer than the newest snapshot that the log knows (a crash came
- * between file and record), .snap.db files at or below `index` (applied long ago), and what
- * unfinished work left behind: tmp*, db.tmp.*. */
+ * between file and record), .snap.db files below `index` (applied long ago; the one at `index` may
+ * still have to become the database), and what unfinished work left behind: tmp*, db.tmp*. */
 FALLIBLE snap_clean(struct disk *disk, const char *dir, raft_index index, size_t *removed_out,
                     struct errbuf *why);
 

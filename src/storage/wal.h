@@ -72,8 +72,8 @@ FALLIBLE wal_snapshots(struct disk *disk, const char *dir, struct wal_position *
 FALLIBLE wal_verify(struct disk *disk, const char *dir, struct wal_position start,
                     struct raft_hard_state *out, struct errbuf *why);
 
-/* One record as it stands in the files, in order, all of them. For dump tools. `data` dies with
- * the call. */
+/* One record as it stands in the files, in order, all of them (behind a hole in the numbers of the
+ * files, if a crash has left one). For dump tools. `data` dies with the call. */
 typedef void wal_record_fn(int64_t type, uint32_t crc, struct slice data, void *ctx);
 FALLIBLE wal_dump(struct disk *disk, const char *dir, wal_record_fn *each, void *ctx,
                   struct errbuf *why);
@@ -113,7 +113,7 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start, st
                   struct wal_contents *contents_out, struct errbuf *why);
 
 /* Closes and frees; NULLs; safe on NULL. No append may be in flight. Writes a deferred hard
- * state, without a sync. */
+ * state and syncs. Not from inside a done(). */
 void wal_close(struct wal **wal);
 
 struct wal_snapshot {
@@ -134,7 +134,7 @@ struct wal_write {
     size_t entry_count;
     bool has_hard_state; /* one that is all zero is not written */
     struct raft_hard_state hard_state;
-    bool must_sync; /* as raft says: entries, or a new term or vote */
+    bool must_sync;    /* as raft says: entries, or a new term or vote */
     wal_done_fn *done; /* durable, if must_sync; else at least written. On the loop thread, in the
                           order of the appends, never from inside wal_append() */
 };
@@ -146,8 +146,8 @@ void wal_append(struct wal *wal, struct wal_write *write);
 void wal_defer_state(struct wal *wal, const struct raft_hard_state *state);
 
 /* A snapshot at `index` is durable: segments that only hold older entries need not be kept, so
- * their locks go and wal_purge() may take them. Keeps one segment before the one that holds
- * `index`, as etcd does. */
+ * their locks go and wal_purge() may take them. Keeps the last segment that begins below `index`,
+ * as etcd does. */
 void wal_release_to(struct wal *wal, raft_index index);
 
 /* ---- observers -------------------------------------------------------------------------- */

@@ -1,0 +1,254 @@
+/* HTTP/1 endpoints of a member: routing, CORS, the Host check, and the short answers.
+ *
+ * Order as in etcd: the Host header is checked (DNS rebinding, CVE-2018-5702), CORS fields are
+ * added, OPTIONS ends there, then the path decides. */
+#include "api/api_priv.h"
+
+#include "codec/gzip.h"
+#include "codec/json.h"
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+static bool list_has(const struct config_strings *list, struct slice text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (slice_eq_str(text, list->items[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The origin to allow: "*", the request's own when it is listed, or none. */
+static struct slice allowed_origin(const struct api *api, const struct http_request *request)
+{
+    struct slice origin;
+    if (list_has(&api->config->cors, SLICE("*"))) {
+        return SLICE("*");
+    }
+    if (http_header(request, "Origin", &origin) && list_has(&api->config->cors, origin)) {
+        return origin;
+    }
+    return SLICE_EMPTY;
+}
+
+#define FIELDS_MAX 8
+
+static void reply(const struct web *web, struct http_request *request, unsigned status,
+                  const struct http_field *fields, size_t count, struct slice body)
+{
+    struct http_field all[FIELDS_MAX];
+    size_t n = 0;
+    struct slice origin = web->is_client ? allowed_origin(web->api, request) : SLICE_EMPTY;
+    if (origin.len > 0) {
+        all[n++] = (struct http_field){SLICE("Access-Control-Allow-Headers"),
+                                       SLICE("accept, content-type, authorization")};
+        all[n++] = (struct http_field){SLICE("Access-Control-Allow-Methods"),
+                                       SLICE("POST, GET, OPTIONS, PUT, DELETE")};
+        all[n++] = (struct http_field){SLICE("Access-Control-Allow-Origin"), origin};
+    }
+    ASSERT(n + count <= FIELDS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        all[n++] = fields[i];
+    }
+    http_reply(request, status, all, n, body);
+}
+
+#define PLAIN "text/plain; charset=utf-8"
+
+void web__reply(const struct web *web, struct http_request *request, unsigned status,
+                const char *type, struct slice body)
+{
+    struct http_field field = {SLICE("Content-Type"), slice_str(type == NULL ? PLAIN : type)};
+    reply(web, request, status, &field, 1, body);
+}
+
+void web__reply_error(const struct web *web, struct http_request *request, unsigned status,
+                      const char *text)
+{
+    const struct http_field fields[] = {
+        {SLICE("Content-Type"), SLICE(PLAIN)},
+        {SLICE("X-Content-Type-Options"), SLICE("nosniff")},
+        {SLICE("Allow"), SLICE("GET")},
+    };
+    struct slice body = slice_str(arena_printf(http_arena(request), "%s\n", text));
+    reply(web, request, status, fields, status == 405 ? 3 : 2, body);
+}
+
+bool web__is_get(const struct web *web, struct http_request *request)
+{
+    if (slice_eq_str(http_method(request), "GET")) {
+        return true;
+    }
+    web__reply_error(web, request, 405, "Method Not Allowed");
+    return false;
+}
+
+/* ---- /version, /metrics, /debug/vars -----------------------------------------------------------
+ */
+
+static void version(const struct web *web, struct http_request *request)
+{
+    if (!web__is_get(web, request)) {
+        return;
+    }
+    const char *cluster = server_cluster_version(web->api->server);
+    char *body = arena_printf(http_arena(request),
+                              "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%s\",\"storage\":\"%s\"}",
+                              CONFIG_ETCD_VERSION, cluster[0] == '\0' ? "not_decided" : cluster,
+                              server_storage_version(web->api->server));
+    web__reply(web, request, 200, "application/json", slice_str(body));
+}
+
+/* Whether the client lists gzip among what it takes, and not with q=0. */
+static bool accepts_gzip(const struct http_request *request)
+{
+    struct slice list;
+    if (!http_header(request, "Accept-Encoding", &list)) {
+        return false;
+    }
+    while (list.len > 0) {
+        struct slice item;
+        struct slice name;
+        list = slice_split(list, ',', &item);
+        while (item.len > 0 && item.data[0] == ' ') {
+            item = slice_skip(item, 1);
+        }
+        struct slice quality = slice_split(item, ';', &name);
+        if (slice_eq_str(name, "gzip")) {
+            return !slice_eq_str(quality, "q=0");
+        }
+    }
+    return false;
+}
+
+static void metrics(const struct web *web, struct http_request *request)
+{
+    struct buf text = {0};
+    struct buf packed = {0};
+    metrics_write(web->api->options.metrics, &text);
+    const struct http_field fields[] = {
+        {SLICE("Content-Type"), SLICE("text/plain; version=0.0.4; charset=utf-8")},
+        {SLICE("Content-Encoding"), SLICE("gzip")},
+    };
+    if (accepts_gzip(request)) {
+        gzip_encode(buf_slice(&text), &packed);
+        reply(web, request, 200, fields, 2, buf_slice(&packed));
+    } else {
+        reply(web, request, 200, fields, 1, buf_slice(&text));
+    }
+    buf_fini(&packed);
+    buf_fini(&text);
+}
+
+static void debug_vars(const struct web *web, struct http_request *request)
+{
+    const struct api_options *options = &web->api->options;
+    struct buf out = {0};
+    buf_append_str(&out, "{\n\"cmdline\": [");
+    for (size_t i = 0; i < options->argc; i++) {
+        buf_append_str(&out, i == 0 ? "" : ",");
+        json_append_string(&out, slice_str(options->argv[i]));
+    }
+    buf_printf(&out,
+               "],\n\"file_descriptor_limit\": %llu,\n\"memstats\": {\"Sys\":%llu},\n"
+               "\"raft.status\": ",
+               (unsigned long long)options->fd_limit,
+               (unsigned long long)options->resident_bytes());
+    server_raft_status_json(web->api->server, &out);
+    buf_append_str(&out, "\n}\n");
+    web__reply(web, request, 200, "application/json; charset=utf-8", buf_slice(&out));
+    buf_fini(&out);
+}
+
+/* ---- routing ------------------------------------------------------------------------------------
+ */
+
+/* The host of a Host header without its port; brackets of IPv6 stay off. */
+static struct slice hostname(struct slice host)
+{
+    if (host.len > 0 && host.data[0] == '[') {
+        struct slice inside;
+        slice_split(slice_skip(host, 1), ']', &inside);
+        return inside;
+    }
+    struct slice name;
+    slice_split(host, ':', &name);
+    return name;
+}
+
+/* CVE-2018-5702: a page in a browser must not reach us under a name of its own. */
+static bool host_is_allowed(const struct api *api, const struct http_request *request)
+{
+    struct slice host;
+    const struct config_strings *list = &api->config->host_whitelist;
+    if (list->count == 0 || list_has(list, SLICE("*"))) {
+        return true;
+    }
+    return http_header(request, "Host", &host) && list_has(list, hostname(host));
+}
+
+/* What is behind `prefix` and a slash; true also when nothing is. */
+static bool is_under(struct slice path, const char *prefix, struct slice *rest)
+{
+    struct slice head = slice_str(prefix);
+    if (!slice_starts(path, head)) {
+        return false;
+    }
+    *rest = slice_skip(path, head.len);
+    if (rest->len == 0) {
+        return true;
+    }
+    if (rest->data[0] != '/') {
+        return false;
+    }
+    *rest = slice_skip(*rest, 1);
+    return true;
+}
+
+static void route(const struct web *web, struct http_request *request)
+{
+    struct slice path = http_path(request);
+    struct slice rest;
+    if (web->has_metrics && slice_eq_str(path, "/metrics")) {
+        metrics(web, request);
+    } else if (web->has_metrics && slice_eq_str(path, "/health")) {
+        web__health(web, request);
+    } else if (web->has_metrics && is_under(path, "/livez", &rest)) {
+        web__livez(web, request, rest);
+    } else if (web->has_metrics && is_under(path, "/readyz", &rest)) {
+        web__readyz(web, request, rest);
+    } else if (web->has_version && slice_eq_str(path, "/version")) {
+        version(web, request);
+    } else if (web->is_client && slice_eq_str(path, "/debug/vars")) {
+        debug_vars(web, request);
+    } else if (web->is_client && is_under(path, "/v3", &rest) &&
+               web->api->config->enable_grpc_gateway) {
+        web__reply(web, request, 501, "application/json",
+                   SLICE("{\"code\":12,\"message\":\"etcd.c: the JSON gateway is not built yet in "
+                         "this version; use gRPC\"}"));
+    } else {
+        web__reply_error(web, request, 404, "404 page not found");
+    }
+}
+
+void web__on_request(struct http_request *request, void *ctx)
+{
+    const struct web *web = ctx;
+    if (web->is_client && !host_is_allowed(web->api, request)) {
+        struct slice host = SLICE_EMPTY;
+        http_header(request, "Host", &host);
+        http_reply_error(request, 421,
+                         arena_printf(http_arena(request),
+                                      "The Host header was unrecognized: %.*s. Add the name to "
+                                      "--host-whitelist, or use a TLS listener.",
+                                      (int)(host.len < 256 ? host.len : 256),
+                                      (const char *)host.data));
+        return;
+    }
+    if (web->is_client && slice_eq_str(http_method(request), "OPTIONS")) {
+        reply(web, request, 200, NULL, 0, SLICE_EMPTY);
+        return;
+    }
+    route(web, request);
+}

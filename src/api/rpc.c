@@ -1,0 +1,512 @@
+/* The gRPC services: tables of methods, and the way of a unary call through the server.
+ *
+ *   message()   decode into the call's arena, check, server_submit()
+ *   done()      reply with the server's bytes, or finish with its status
+ *   cancel()    server_cancel(): done() still comes, once */
+#include "api/api_priv.h"
+
+#include "api/check.h"
+#include "base/utf8.h"
+#include "codec/pb.h"
+
+#include "health.pb-c.h"
+
+struct rpc_method;
+struct rpc_call;
+
+/* Checks the decoded message and says what kind of request it is. */
+typedef enum status prepare_fn(struct api *api, const void *message,
+                               struct server_request *request);
+
+struct rpc_method {
+    const char *service;
+    const char *name;
+    enum grpc_kind kind;
+    const ProtobufCMessageDescriptor *type; /* NULL: not built yet */
+    prepare_fn *prepare;
+};
+
+/* One unary call; lives in its arena. */
+struct rpc_call {
+    struct server_request request;
+    struct grpc_call *call;
+    struct rpc_counters *counters;
+};
+
+/* ---- what each method does --------------------------------------------------------------------
+ */
+
+static enum status prepare_range(struct api *api, const void *message,
+                                 struct server_request *request)
+{
+    const Etcdserverpb__RangeRequest *range = message;
+    UNUSED(api);
+    request->kind = REQUEST_RANGE;
+    request->is_serializable = range->serializable;
+    return check_range(range);
+}
+
+static enum status prepare_put(struct api *api, const void *message, struct server_request *request)
+{
+    UNUSED(api);
+    request->kind = REQUEST_PUT;
+    return check_put(message);
+}
+
+static enum status prepare_delete(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    request->kind = REQUEST_DELETE_RANGE;
+    return check_delete_range(message);
+}
+
+static enum status prepare_txn(struct api *api, const void *message, struct server_request *request)
+{
+    request->kind = txn_is_write(message) ? REQUEST_TXN : REQUEST_TXN_READ;
+    request->is_serializable = request->kind == REQUEST_TXN_READ && txn_is_serializable(message);
+    return check_txn(message, api->config->max_txn_ops);
+}
+
+static enum status prepare_compact(struct api *api, const void *message,
+                                   struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_COMPACT;
+    return STATUS_OK;
+}
+
+static enum status prepare_alarm(struct api *api, const void *message,
+                                 struct server_request *request)
+{
+    const Etcdserverpb__AlarmRequest *alarm = message;
+    UNUSED(api);
+    request->kind = alarm->action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET
+                        ? REQUEST_ALARM_LIST
+                        : REQUEST_ALARM;
+    return STATUS_OK;
+}
+
+static enum status prepare_local(struct server_request *request, enum request_kind kind)
+{
+    request->kind = kind;
+    request->is_serializable = true;
+    return STATUS_OK;
+}
+
+static enum status prepare_status(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_STATUS);
+}
+
+static enum status prepare_hash(struct api *api, const void *message,
+                                struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_HASH);
+}
+
+static enum status prepare_hash_kv(struct api *api, const void *message,
+                                   struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_HASH_KV);
+}
+
+static enum status prepare_member_list(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    const Etcdserverpb__MemberListRequest *list = message;
+    UNUSED(api);
+    request->kind = REQUEST_MEMBER_LIST;
+    request->is_serializable = !list->linearizable;
+    return STATUS_OK;
+}
+
+/* ---- the table ---------------------------------------------------------------------------------
+ */
+
+#define KV "etcdserverpb.KV"
+#define MAINTENANCE "etcdserverpb.Maintenance"
+#define CLUSTER "etcdserverpb.Cluster"
+#define WATCH "etcdserverpb.Watch"
+#define LEASE "etcdserverpb.Lease"
+#define AUTH "etcdserverpb.Auth"
+#define LOCK "v3lockpb.Lock"
+#define ELECTION "v3electionpb.Election"
+#define TYPE(name) &etcdserverpb__##name##__descriptor
+#define UNBUILT(service, name, kind)                                                               \
+    {                                                                                              \
+        service, name, kind, NULL, NULL                                                            \
+    }
+
+/* In the order of services; a method without a type is answered "not built yet". */
+static const struct rpc_method methods[] = {
+    {KV, "Range", GRPC_UNARY, TYPE(range_request), prepare_range},
+    {KV, "Put", GRPC_UNARY, TYPE(put_request), prepare_put},
+    {KV, "DeleteRange", GRPC_UNARY, TYPE(delete_range_request), prepare_delete},
+    {KV, "Txn", GRPC_UNARY, TYPE(txn_request), prepare_txn},
+    {KV, "Compact", GRPC_UNARY, TYPE(compaction_request), prepare_compact},
+    {MAINTENANCE, "Alarm", GRPC_UNARY, TYPE(alarm_request), prepare_alarm},
+    {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status},
+    {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash},
+    {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv},
+    UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
+    UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
+    UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
+    UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
+    {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list},
+    UNBUILT(CLUSTER, "MemberAdd", GRPC_UNARY),
+    UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
+    UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
+    UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
+    UNBUILT(WATCH, "Watch", GRPC_BIDI),
+    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
+    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
+    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
+    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
+    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
+    UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
+    UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),
+    UNBUILT(AUTH, "Authenticate", GRPC_UNARY),
+    UNBUILT(AUTH, "UserAdd", GRPC_UNARY),
+    UNBUILT(AUTH, "UserGet", GRPC_UNARY),
+    UNBUILT(AUTH, "UserList", GRPC_UNARY),
+    UNBUILT(AUTH, "UserDelete", GRPC_UNARY),
+    UNBUILT(AUTH, "UserChangePassword", GRPC_UNARY),
+    UNBUILT(AUTH, "UserGrantRole", GRPC_UNARY),
+    UNBUILT(AUTH, "UserRevokeRole", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleAdd", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleGet", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleList", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleDelete", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleGrantPermission", GRPC_UNARY),
+    UNBUILT(AUTH, "RoleRevokePermission", GRPC_UNARY),
+    UNBUILT(LOCK, "Lock", GRPC_UNARY),
+    UNBUILT(LOCK, "Unlock", GRPC_UNARY),
+    UNBUILT(ELECTION, "Campaign", GRPC_UNARY),
+    UNBUILT(ELECTION, "Proclaim", GRPC_UNARY),
+    UNBUILT(ELECTION, "Leader", GRPC_UNARY),
+    UNBUILT(ELECTION, "Observe", GRPC_SERVER_STREAM),
+    UNBUILT(ELECTION, "Resign", GRPC_UNARY),
+};
+
+#define METHOD_COUNT ARRAY_LEN(methods)
+#define HEALTH "grpc.health.v1.Health"
+
+/* What a registered method's tag points at: the row and this process's counters. */
+struct rpc_binding {
+    const struct rpc_method *row;
+    struct rpc_counters *counters;
+};
+
+/* ---- unary calls --------------------------------------------------------------------------------
+ */
+
+static struct api *api_of(const struct grpc_call *call)
+{
+    return grpc_call_server_ctx(call);
+}
+
+static const struct rpc_binding *binding_of(const struct grpc_call *call)
+{
+    return grpc_call_method(call)->tag;
+}
+
+static void finish(struct grpc_call *call, struct rpc_counters *counters, enum grpc_status status,
+                   const char *text)
+{
+    rpc_counters_handled(counters, status);
+    grpc_call_finish(call, status, text);
+}
+
+static void finish_status(struct grpc_call *call, struct rpc_counters *counters, enum status status)
+{
+    const struct status_row *row = status_row(status);
+    finish(call, counters, row->code, row->text);
+}
+
+static void on_done(struct server_request *request)
+{
+    struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
+    if (request->status != STATUS_OK) {
+        finish_status(rpc->call, rpc->counters, request->status);
+        return;
+    }
+    rpc_counters_sent(rpc->counters);
+    rpc_counters_handled(rpc->counters, GRPC_OK);
+    grpc_call_reply(rpc->call, request->reply);
+}
+
+/* Metadata that every call may carry. */
+static enum status check_metadata(struct api *api, struct grpc_call *call)
+{
+    struct slice value;
+    bool is_stream = grpc_call_method(call)->kind != GRPC_UNARY;
+    if (!grpc_call_metadata(call, "client-api-version", 0, &value)) {
+        value = SLICE("unknown");
+    } else if (!utf8_valid(value)) {
+        return STATUS_INVALID_CLIENT_API_VERSION;
+    }
+    rpc_metrics_client(api->rpc_metrics, value, is_stream);
+    if (grpc_call_metadata(call, "hasleader", 0, &value) && slice_eq_str(value, "true") &&
+        server_leader(api->server) == 0) {
+        return STATUS_NO_LEADER;
+    }
+    return STATUS_OK;
+}
+
+static void on_message(struct grpc_call *call, struct slice bytes)
+{
+    struct api *api = api_of(call);
+    const struct rpc_binding *binding = binding_of(call);
+    struct arena *arena = grpc_call_arena(call);
+    struct errbuf why;
+    void *message = NULL;
+    rpc_counters_started(binding->counters);
+    rpc_counters_received(binding->counters);
+    if (pb_decode(arena, binding->row->type, bytes, &message, &why) != ERR_OK) {
+        finish(call, binding->counters, GRPC_INTERNAL,
+               arena_printf(arena, "grpc: error unmarshalling request: %s", why.text));
+        return;
+    }
+    struct rpc_call *rpc = ARENA_NEW(arena, struct rpc_call);
+    rpc->call = call;
+    rpc->counters = binding->counters;
+    rpc->request = (struct server_request){
+        .message = message,
+        .encoded = bytes,
+        .arena = arena,
+        .started = loop_now(api->options.loop),
+        .done = on_done,
+    };
+    enum status status = check_metadata(api, call);
+    if (status == STATUS_OK) {
+        status = binding->row->prepare(api, message, &rpc->request);
+    }
+    if (status != STATUS_OK) {
+        finish_status(call, binding->counters, status);
+        return;
+    }
+    grpc_call_set_data(call, rpc);
+    server_submit(api->server, &rpc->request);
+}
+
+static void on_cancel(struct grpc_call *call, enum grpc_status why)
+{
+    struct rpc_call *rpc = grpc_call_data(call);
+    enum status status = why == GRPC_DEADLINE_EXCEEDED ? STATUS_DEADLINE_EXCEEDED
+                         : why == GRPC_UNAVAILABLE     ? STATUS_STOPPED
+                                                       : STATUS_CANCELED;
+    if (rpc == NULL) { /* before its message came */
+        finish(call, binding_of(call)->counters, why, "");
+        return;
+    }
+    server_cancel(api_of(call)->server, &rpc->request, status);
+}
+
+static const struct grpc_handler unary_handler = {
+    .message = on_message,
+    .cancel = on_cancel,
+};
+
+/* ---- methods of etcd that are not built yet
+ * ------------------------------------------------------ */
+
+static void refuse(struct grpc_call *call)
+{
+    const struct rpc_binding *binding = binding_of(call);
+    rpc_counters_started(binding->counters);
+    finish(call, binding->counters, GRPC_UNIMPLEMENTED,
+           arena_printf(grpc_call_arena(call), "etcd.c: %s/%s is not built yet in this version",
+                        binding->row->service, binding->row->name));
+}
+
+static void refuse_message(struct grpc_call *call, struct slice message)
+{
+    UNUSED(message);
+    refuse(call);
+}
+
+static const struct grpc_handler unbuilt_unary_handler = {.message = refuse_message};
+static const struct grpc_handler unbuilt_stream_handler = {.start = refuse};
+
+/* ---- grpc.health.v1.Health
+ * ----------------------------------------------------------------------- */
+
+static bool health_decode(struct grpc_call *call, struct slice bytes, const char **service_out)
+{
+    struct errbuf why;
+    Grpc__Health__V1__HealthCheckRequest *request = NULL;
+    const struct rpc_binding *binding = binding_of(call);
+    rpc_counters_started(binding->counters);
+    rpc_counters_received(binding->counters);
+    if (pb_decode(grpc_call_arena(call), &grpc__health__v1__health_check_request__descriptor, bytes,
+                  &request, &why) != ERR_OK) {
+        finish(
+            call, binding->counters, GRPC_INTERNAL,
+            arena_printf(grpc_call_arena(call), "grpc: error unmarshalling request: %s", why.text));
+        return false;
+    }
+    *service_out = request->service;
+    return true;
+}
+
+/* HealthCheckResponse{status = 1}: SERVING 1, SERVICE_UNKNOWN 3. */
+static const struct slice health_serving = {(const uint8_t *)"\x08\x01", 2};
+static const struct slice health_unknown = {(const uint8_t *)"\x08\x03", 2};
+
+static void health_check(struct grpc_call *call, struct slice bytes)
+{
+    const char *service;
+    const struct rpc_binding *binding = binding_of(call);
+    if (!health_decode(call, bytes, &service)) {
+        return;
+    }
+    if (service[0] != '\0') {
+        finish(call, binding->counters, GRPC_NOT_FOUND, "unknown service");
+        return;
+    }
+    rpc_counters_sent(binding->counters);
+    rpc_counters_handled(binding->counters, GRPC_OK);
+    grpc_call_reply(call, health_serving);
+}
+
+/* The state never changes while the server serves, so one message and then silence until the
+ * client leaves or the server stops. */
+static void health_watch(struct grpc_call *call, struct slice bytes)
+{
+    const char *service;
+    if (health_decode(call, bytes, &service)) {
+        rpc_counters_sent(binding_of(call)->counters);
+        grpc_call_send_copy(call, service[0] == '\0' ? health_serving : health_unknown);
+    }
+}
+
+static void health_watch_cancel(struct grpc_call *call, enum grpc_status why)
+{
+    finish(call, binding_of(call)->counters, why, "");
+}
+
+/* HealthListResponse{statuses = 1: map<string, HealthCheckResponse>} with the one entry "". */
+static void health_list(struct grpc_call *call, struct slice bytes)
+{
+    static const uint8_t list[] = {0x0a, 0x06, 0x0a, 0x00, 0x12, 0x02, 0x08, 0x01};
+    const struct rpc_binding *binding = binding_of(call);
+    UNUSED(bytes);
+    rpc_counters_started(binding->counters);
+    rpc_counters_received(binding->counters);
+    rpc_counters_sent(binding->counters);
+    rpc_counters_handled(binding->counters, GRPC_OK);
+    grpc_call_reply(call, slice_of(list, sizeof(list)));
+}
+
+static const struct grpc_handler health_check_handler = {.message = health_check};
+static const struct grpc_handler health_list_handler = {.message = health_list};
+static const struct grpc_handler health_watch_handler = {
+    .message = health_watch,
+    .cancel = health_watch_cancel,
+};
+
+static const struct rpc_method health_methods[] = {
+    {HEALTH, "Check", GRPC_UNARY, NULL, NULL},
+    {HEALTH, "List", GRPC_UNARY, NULL, NULL},
+    {HEALTH, "Watch", GRPC_SERVER_STREAM, NULL, NULL},
+};
+static const struct grpc_handler *const health_handlers[] = {
+    &health_check_handler,
+    &health_list_handler,
+    &health_watch_handler,
+};
+
+/* ---- registration
+ * -------------------------------------------------------------------------------- */
+
+static const struct grpc_handler *handler_of(const struct rpc_method *row)
+{
+    if (row->type != NULL) {
+        return &unary_handler;
+    }
+    bool has_one_message = row->kind == GRPC_UNARY || row->kind == GRPC_SERVER_STREAM;
+    return has_one_message ? &unbuilt_unary_handler : &unbuilt_stream_handler;
+}
+
+/* Everything a registration needs to stay, in one allocation that lives with the api. */
+struct rpc_tables {
+    struct rpc_binding bindings[METHOD_COUNT + ARRAY_LEN(health_methods)];
+    struct grpc_method methods[METHOD_COUNT + ARRAY_LEN(health_methods)];
+    struct grpc_service services[16];
+    size_t method_count;
+    size_t service_count;
+};
+
+static const char *kind_name(enum grpc_kind kind)
+{
+    static const char *const names[] = {
+        [GRPC_UNARY] = "unary",
+        [GRPC_SERVER_STREAM] = "server_stream",
+        [GRPC_CLIENT_STREAM] = "client_stream",
+        [GRPC_BIDI] = "bidi_stream",
+    };
+    return names[kind];
+}
+
+static void table_add(struct api *api, struct rpc_tables *tables, const struct rpc_method *row,
+                      const struct grpc_handler *handler)
+{
+    size_t at = tables->method_count++;
+    tables->bindings[at] = (struct rpc_binding){
+        .row = row,
+        .counters =
+            rpc_metrics_method(api->rpc_metrics, row->service, row->name, kind_name(row->kind)),
+    };
+    tables->methods[at] = (struct grpc_method){
+        .name = row->name,
+        .kind = row->kind,
+        .handler = handler,
+        .tag = &tables->bindings[at],
+    };
+    struct grpc_service *last =
+        tables->service_count == 0 ? NULL : &tables->services[tables->service_count - 1];
+    if (last == NULL || strcmp(last->name, row->service) != 0) {
+        ASSERT(tables->service_count < ARRAY_LEN(tables->services));
+        last = &tables->services[tables->service_count++];
+        *last = (struct grpc_service){.name = row->service, .methods = &tables->methods[at]};
+    }
+    last->method_count++;
+}
+
+static struct rpc_tables *tables_new(struct api *api)
+{
+    struct rpc_tables *tables = NEW(struct rpc_tables);
+    for (size_t i = 0; i < METHOD_COUNT; i++) {
+        table_add(api, tables, &methods[i], handler_of(&methods[i]));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(health_methods); i++) {
+        table_add(api, tables, &health_methods[i], health_handlers[i]);
+    }
+    return tables;
+}
+
+void api__add_services(struct api *api, struct http_server *server)
+{
+    if (api->tables == NULL) {
+        api->tables = tables_new(api);
+    }
+    for (size_t i = 0; i < api->tables->service_count; i++) {
+        http_server_service(server, &api->tables->services[i]);
+    }
+}
+
+void api__tables_free(struct api *api)
+{
+    mem_free(api->tables);
+    api->tables = NULL;
+}

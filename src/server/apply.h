@@ -1,0 +1,70 @@
+/* Apply: what a committed request does to the state, and what it answers.
+ *
+ * The same entries in the same order give every member the same state, so nothing here looks at a
+ * clock, a random number or a setting that may differ between members. Requests arrive checked by
+ * the proposer (api/check.h), but from the log they may come from any member: what an unchecked
+ * request could do wrong is refused here again, never asserted.
+ *
+ * Replies are encoded at once: rows are spliced from the store while they are valid. reply slices
+ * live in the arena given.
+ *
+ * Threads: loop thread only. */
+#ifndef SERVER_APPLY_H
+#define SERVER_APPLY_H
+
+#include "base/mem.h"
+#include "server/alarm.h"
+#include "server/reply.h"
+#include "server/status.h"
+#include "state/mvcc.h"
+
+#include "raft_internal.pb-c.h"
+#include "rpc.pb-c.h"
+
+struct apply_options {
+    struct mvcc *mvcc;
+    struct backend *backend;
+    struct alarms *alarms;
+    uint64_t cluster_id;
+    uint64_t member_id;
+    int64_t quota; /* bytes; INT64_MAX: none */
+};
+
+struct apply;
+
+struct apply *apply_new(const struct apply_options *options);
+void apply_free(struct apply **apply);
+
+/* The term that reply headers carry from now on. */
+void apply_set_term(struct apply *apply, uint64_t term);
+/* A header with the current revision, for replies made elsewhere. */
+struct reply_header apply_header(const struct apply *apply);
+
+/* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
+enum status apply_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                        struct arena *arena, struct slice *reply_out);
+/* A Txn without writes. */
+enum status apply_txn_read(struct apply *apply, const Etcdserverpb__TxnRequest *request,
+                           struct arena *arena, struct slice *reply_out);
+
+/* Writes: one call is one applied request, between backend_begin() and backend_end(). A status
+ * other than OK has changed nothing, but for STATUS_NO_SPACE of a request that was applied while
+ * the quota was exceeded: etcd applies it and says so. */
+enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *request,
+                      struct arena *arena, struct slice *reply_out);
+enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                               struct arena *arena, struct slice *reply_out);
+enum status apply_txn(struct apply *apply, const Etcdserverpb__TxnRequest *request,
+                      struct arena *arena, struct slice *reply_out);
+enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionRequest *request,
+                          struct arena *arena, struct slice *reply_out);
+enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *request,
+                        struct arena *arena, struct slice *reply_out);
+
+/* What a write costs against the quota, in bytes; 0 for what may always go on. */
+uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request);
+uint64_t apply_cost_txn(const Etcdserverpb__TxnRequest *request);
+/* Whether `cost` more bytes fit under the quota. */
+bool apply_has_room(const struct apply *apply, uint64_t cost);
+
+#endif

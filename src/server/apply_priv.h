@@ -1,0 +1,31 @@
+/* Shared inside apply_*.c only. */
+#ifndef SERVER_APPLY_PRIV_H
+#define SERVER_APPLY_PRIV_H
+
+#include "server/apply.h"
+
+#include "codec/pb.h"
+
+struct apply {
+    struct apply_options options;
+    uint64_t term;
+    struct buf scratch; /* the reply being made: reused */
+};
+
+/* Appends the fields of a RangeResponse behind its header: kvs, more, count. *revision_out: what
+ * its header says. */
+enum status apply__range_body(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                              struct buf *out, int64_t *revision_out);
+/* Inside a write transaction of the store: does it, and appends the fields behind the header. */
+enum status apply__put_body(struct apply *apply, const Etcdserverpb__PutRequest *request,
+                            struct buf *out, int64_t *revision_out);
+void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                        struct buf *out, int64_t *revision_out);
+/* Whether a put could be applied: its lease and, where it refers to it, its key exist. */
+enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest *request);
+
+/* Header with `revision`, then `body`, into the arena. */
+struct slice apply__reply(struct apply *apply, int64_t revision, struct slice body,
+                          struct arena *arena);
+
+#endif

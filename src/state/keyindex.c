@@ -1,0 +1,898 @@
+/* The tree of the key index. Invariants of nodes: keyindex_priv.h.
+ *
+ * Searching. Keys below one node often begin alike ("/registry/pods/…"), so a node leaves out the
+ * `skip` bytes that all of its keys share and holds the next eight. A search compares the shared
+ * part once, bisects the prefixes, and looks at whole keys only among equal prefixes.
+ *
+ * Growing. A full node is cut in two before the insertion, from the leaf upwards; when the new key
+ * comes last, the cut is at the end, so that ascending keys fill their nodes.
+ *
+ * Counting. Inner nodes hold what lives below each child; every change adds its difference along
+ * the path. What lives below a key is then a sum over one path.
+ *
+ * Shrinking. Keys leave only by compaction. A node under a quarter full is merged with a
+ * neighbour when both fit in three quarters of a node. */
+#include "state/keyindex.h"
+
+#include "base/mem.h"
+#include "state/keyindex_priv.h"
+
+/* ---- ranges -------------------------------------------------------------------------------- */
+
+struct key_range key_range_of(struct slice key, struct slice range_end)
+{
+    if (range_end.len == 0) {
+        return (struct key_range){.kind = KEY_ONE, .from = key};
+    }
+    if (range_end.len == 1 && range_end.data[0] == 0) {
+        return (struct key_range){.kind = KEY_FROM, .from = key};
+    }
+    return (struct key_range){.kind = KEY_SPAN, .from = key, .end = range_end};
+}
+
+bool key_range_has(const struct key_range *range, struct slice key)
+{
+    switch (range->kind) {
+    case KEY_ONE:
+        return slice_eq(key, range->from);
+    case KEY_SPAN:
+        return slice_cmp(key, range->from) >= 0 && slice_cmp(key, range->end) < 0;
+    case KEY_FROM:
+        return slice_cmp(key, range->from) >= 0;
+    }
+    UNREACHABLE();
+}
+
+uint64_t keyindex_wire_len(uint32_t row_len)
+{
+    uint64_t varint = 1;
+    for (uint32_t rest = row_len; rest >= 0x80; rest >>= 7) {
+        varint++;
+    }
+    return 1 + varint + row_len;
+}
+
+static struct key_count record_count(const struct keyindex_record *record)
+{
+    if (!record_is_live(record)) {
+        return (struct key_count){0};
+    }
+    return (struct key_count){.keys = 1, .wire_bytes = keyindex_wire_len(record->row_len)};
+}
+
+static struct key_count count_add(struct key_count a, struct key_count b)
+{
+    return (struct key_count){a.keys + b.keys, a.wire_bytes + b.wire_bytes};
+}
+
+static struct key_count count_sub(struct key_count a, struct key_count b)
+{
+    return (struct key_count){a.keys - b.keys, a.wire_bytes - b.wire_bytes};
+}
+
+/* ---- nodes --------------------------------------------------------------------------------- */
+
+static struct keyindex_inner *inner_of(struct keyindex_node *node)
+{
+    ASSERT(!node->is_leaf);
+    return CONTAINER_OF(node, struct keyindex_inner, node);
+}
+
+static const struct keyindex_inner *inner_of_const(const struct keyindex_node *node)
+{
+    ASSERT(!node->is_leaf);
+    return (const struct keyindex_inner *)(const void *)node;
+}
+
+static size_t node_size(bool is_leaf)
+{
+    return is_leaf ? sizeof(struct keyindex_node) : sizeof(struct keyindex_inner);
+}
+
+static struct keyindex_node *node_new(struct keyindex *index, bool is_leaf)
+{
+    struct keyindex_node *node = mem_alloc(node_size(is_leaf));
+    node->count = 0;
+    node->is_leaf = is_leaf;
+    node->skip = 0;
+    node->live = 0;
+    index->stats.bytes += node_size(is_leaf);
+    return node;
+}
+
+static void node_free(struct keyindex *index, struct keyindex_node *node)
+{
+    index->stats.bytes -= node_size(node->is_leaf);
+    mem_free(node);
+}
+
+static uint64_t prefix_of(struct slice key, size_t skip)
+{
+    if (key.len >= skip + 8) {
+        return get_be64(key.data + skip);
+    }
+    uint64_t prefix = 0;
+    for (size_t i = skip; i < skip + 8; i++) {
+        prefix = prefix << 8 | (i < key.len ? key.data[i] : 0);
+    }
+    return prefix;
+}
+
+static uint32_t common_len(struct slice a, struct slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    size_t i = 0;
+    while (i < len && a.data[i] == b.data[i]) {
+        i++;
+    }
+    return (uint32_t)i;
+}
+
+/* `key` is any of the node's keys, one that is about to join included. */
+static void node_share(struct keyindex_node *node, struct slice key, uint32_t skip)
+{
+    ASSERT(skip <= key.len);
+    node->skip = skip;
+    memcpy(node->shared, key.data, skip < NODE_SHARED ? skip : NODE_SHARED);
+}
+
+static void node_set_skip(struct keyindex_node *node, uint32_t skip)
+{
+    node_share(node, record_key(node->record[0]), skip);
+    for (unsigned i = 0; i < node->count; i++) {
+        node->prefix[i] = prefix_of(record_key(node->record[i]), skip);
+    }
+}
+
+/* Chooses the largest skip: what the first and the last key share. */
+static void node_fit(struct keyindex_node *node)
+{
+    ASSERT(node->count > 0);
+    node_set_skip(
+        node, common_len(record_key(node->record[0]), record_key(node->record[node->count - 1])));
+}
+
+/* Lowers skip if `key`, which is about to join, does not share that much with `other`. */
+static void node_admit(struct keyindex_node *node, struct slice key, struct slice other)
+{
+    uint32_t common = common_len(key, other);
+    if (common < node->skip) {
+        node_set_skip(node, common);
+    }
+}
+
+/* How `key` stands to what the keys of the node share: <0, 0 (it begins so too), >0. */
+static int node_compare_shared(const struct keyindex_node *node, struct slice key)
+{
+    size_t len = key.len < node->skip ? key.len : node->skip;
+    size_t inside = len < NODE_SHARED ? len : NODE_SHARED;
+    int order = inside == 0 ? 0 : memcmp(key.data, node->shared, inside);
+    if (order == 0 && len > inside) {
+        order = memcmp(key.data + inside, node->record[0]->key + inside, len - inside);
+    }
+    return order == 0 && key.len < node->skip ? -1 : order;
+}
+
+/* The first slot whose key is not less than `key`. */
+static unsigned node_search(const struct keyindex_node *node, struct slice key, bool *found_out)
+{
+    *found_out = false;
+    if (node->count == 0) {
+        return 0;
+    }
+    int order = node_compare_shared(node, key);
+    if (order != 0) {
+        return order < 0 ? 0 : node->count;
+    }
+    uint64_t prefix = prefix_of(key, node->skip);
+    unsigned low = 0;
+    unsigned high = node->count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        bool is_less = node->prefix[middle] < prefix;
+        if (node->prefix[middle] == prefix) {
+            order = slice_cmp(record_key(node->record[middle]), key);
+            if (order == 0) {
+                *found_out = true;
+                return middle;
+            }
+            is_less = order < 0;
+        }
+        if (is_less) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Which child may have `key`: the last whose first key is not above it. */
+static unsigned inner_search(const struct keyindex_node *node, struct slice key)
+{
+    bool is_found;
+    unsigned slot = node_search(node, key, &is_found);
+    return is_found || slot == 0 ? slot : slot - 1;
+}
+
+static uint64_t bits_below(unsigned slot)
+{
+    return slot >= 64 ? UINT64_MAX : (UINT64_C(1) << slot) - 1;
+}
+
+/* What lives in slots [from, to). */
+static struct key_count node_sum(const struct keyindex_node *node, unsigned from, unsigned to)
+{
+    struct key_count sum = {0};
+    if (!node->is_leaf) {
+        for (unsigned i = from; i < to; i++) {
+            sum = count_add(sum, inner_of_const(node)->sum[i]);
+        }
+        return sum;
+    }
+    uint64_t live = node->live & bits_below(to) & ~bits_below(from);
+    for (; live != 0; live &= live - 1) {
+        sum = count_add(sum, record_count(node->record[__builtin_ctzll(live)]));
+    }
+    return sum;
+}
+
+static void node_insert(struct keyindex_node *node, unsigned slot, struct keyindex_record *record,
+                        struct keyindex_node *child, struct key_count sum)
+{
+    ASSERT(node->count < NODE_CAP);
+    ASSERT(slot <= node->count);
+    if (node->count > 0) {
+        node_admit(node, record_key(record), record_key(node->record[0]));
+    }
+    size_t tail = node->count - slot;
+    memmove(node->prefix + slot + 1, node->prefix + slot, tail * sizeof(node->prefix[0]));
+    memmove(node->record + slot + 1, node->record + slot, tail * sizeof(node->record[0]));
+    if (node->is_leaf) {
+        uint64_t below = node->live & bits_below(slot);
+        uint64_t above = node->live & ~bits_below(slot);
+        node->live = below | above << 1 | (sum.keys > 0 ? UINT64_C(1) << slot : 0);
+    } else {
+        struct keyindex_inner *inner = inner_of(node);
+        memmove(inner->child + slot + 1, inner->child + slot, tail * sizeof(inner->child[0]));
+        memmove(inner->sum + slot + 1, inner->sum + slot, tail * sizeof(inner->sum[0]));
+        inner->child[slot] = child;
+        inner->sum[slot] = sum;
+    }
+    node->record[slot] = record;
+    node->prefix[slot] = prefix_of(record_key(record), node->skip);
+    node->count++;
+}
+
+static void node_remove(struct keyindex_node *node, unsigned slot)
+{
+    ASSERT(slot < node->count);
+    size_t tail = node->count - slot - 1u;
+    memmove(node->prefix + slot, node->prefix + slot + 1, tail * sizeof(node->prefix[0]));
+    memmove(node->record + slot, node->record + slot + 1, tail * sizeof(node->record[0]));
+    if (node->is_leaf) {
+        uint64_t below = node->live & bits_below(slot);
+        uint64_t above = node->live & ~bits_below(slot + 1);
+        node->live = below | above >> 1;
+    } else {
+        struct keyindex_inner *inner = inner_of(node);
+        memmove(inner->child + slot, inner->child + slot + 1, tail * sizeof(inner->child[0]));
+        memmove(inner->sum + slot, inner->sum + slot + 1, tail * sizeof(inner->sum[0]));
+    }
+    node->count--;
+}
+
+/* Moves slots [from, count) of `source` behind the last of `target`. Prefixes are for the caller:
+ * node_fit() both. */
+static void node_move(struct keyindex_node *target, struct keyindex_node *source, unsigned from)
+{
+    unsigned count = source->count - from;
+    ASSERT(target->is_leaf == source->is_leaf);
+    ASSERT(target->count + count <= NODE_CAP);
+    memcpy(target->record + target->count, source->record + from,
+           count * sizeof(source->record[0]));
+    if (source->is_leaf) {
+        if (count > 0) {
+            target->live |= source->live >> from << target->count;
+        }
+        source->live &= bits_below(from);
+    } else {
+        struct keyindex_inner *to = inner_of(target);
+        const struct keyindex_inner *inner = inner_of(source);
+        memcpy(to->child + target->count, inner->child + from, count * sizeof(inner->child[0]));
+        memcpy(to->sum + target->count, inner->sum + from, count * sizeof(inner->sum[0]));
+    }
+    target->count = (uint16_t)(target->count + count);
+    source->count = (uint16_t)from;
+}
+
+/* ---- paths ---------------------------------------------------------------------------------- */
+
+/* Asks for all that a search of the node may touch at once: bisecting cold memory would wait for
+ * one line after the other. */
+static void node_prefetch(const struct keyindex_node *node)
+{
+    const uint8_t *bytes = (const uint8_t *)node;
+    for (size_t at = 0; at < offsetof(struct keyindex_node, record); at += 64) {
+        __builtin_prefetch(bytes + at);
+    }
+}
+
+static void place_seek(const struct keyindex *index, struct slice key, struct keyindex_place *place)
+{
+    struct keyindex_node *node = index->root;
+    place->epoch = index->epoch;
+    place->depth = index->depth;
+    for (unsigned level = 0; level + 1 < index->depth; level++) {
+        unsigned slot = inner_search(node, key);
+        place->node[level] = node;
+        place->slot[level] = (uint16_t)slot;
+        node = inner_of(node)->child[slot];
+        node_prefetch(node);
+    }
+    place->node[index->depth - 1] = node;
+    place->slot[index->depth - 1] = (uint16_t)node_search(node, key, &place->is_found);
+}
+
+static struct keyindex_record *place_record(const struct keyindex_place *place)
+{
+    unsigned leaf = place->depth - 1u;
+    ASSERT(place->slot[leaf] < place->node[leaf]->count);
+    return place->node[leaf]->record[place->slot[leaf]];
+}
+
+/* From a slot that may be past the last of its leaf to the next key. False at the end. */
+static bool place_settle(struct keyindex_place *place)
+{
+    unsigned level = place->depth - 1u;
+    while (place->slot[level] >= place->node[level]->count) {
+        if (level == 0) {
+            return false;
+        }
+        level--;
+        place->slot[level]++;
+    }
+    for (; level + 1 < place->depth; level++) {
+        place->node[level + 1] = inner_of(place->node[level])->child[place->slot[level]];
+        place->slot[level + 1] = 0;
+    }
+    return true;
+}
+
+/* Adds a difference to what the ancestors of the place know. */
+static void place_count(struct keyindex *index, struct keyindex_place *place,
+                        struct key_count before, struct key_count after)
+{
+    for (unsigned level = 0; level + 1 < place->depth; level++) {
+        struct key_count *sum = &inner_of(place->node[level])->sum[place->slot[level]];
+        *sum = count_sub(count_add(*sum, after), before);
+    }
+    index->total = count_sub(count_add(index->total, after), before);
+    index->stats.keys_live = index->total.keys;
+}
+
+/* The first key of node[level] has changed: tells its ancestors. */
+static void place_fix_first(struct keyindex_place *place, unsigned level)
+{
+    while (level > 0) {
+        struct keyindex_node *node = place->node[level];
+        struct keyindex_node *parent = place->node[level - 1];
+        unsigned slot = place->slot[level - 1];
+        struct keyindex_record *first = node->record[0];
+        parent->record[slot] = first;
+        if (parent->count == 1) {
+            node_fit(parent);
+        } else {
+            node_admit(parent, record_key(first), record_key(parent->record[slot == 0 ? 1 : 0]));
+        }
+        parent->prefix[slot] = prefix_of(record_key(first), parent->skip);
+        if (slot != 0) {
+            return;
+        }
+        level--;
+    }
+}
+
+static void place_grow_root(struct keyindex *index, struct keyindex_place *place)
+{
+    ASSERT(index->depth < KEYINDEX_DEPTH_MAX);
+    struct keyindex_node *root = node_new(index, false);
+    node_insert(root, 0, index->root->record[0], index->root, index->total);
+    memmove(place->node + 1, place->node, place->depth * sizeof(place->node[0]));
+    memmove(place->slot + 1, place->slot, place->depth * sizeof(place->slot[0]));
+    place->node[0] = root;
+    place->slot[0] = 0;
+    place->depth++;
+    index->root = root;
+    index->depth++;
+}
+
+/* Where to cut a full node of which a leaf gets a key at `slot`, an inner node a child behind it:
+ * in the middle, or at the end when what is new comes last. */
+static unsigned cut_of(const struct keyindex_node *node, unsigned slot)
+{
+    if (node->is_leaf) {
+        return slot == NODE_CAP ? NODE_CAP : NODE_CAP / 2;
+    }
+    return slot == NODE_CAP - 1 ? NODE_CAP - 1 : NODE_CAP / 2;
+}
+
+/* Moves the slots from `cut` on into a new node; `record` is the key on its way in. */
+static struct keyindex_node *node_cut(struct keyindex *index, struct keyindex_node *node,
+                                      unsigned cut, const struct keyindex_record *record)
+{
+    struct keyindex_node *right = node_new(index, node->is_leaf);
+    if (cut == NODE_CAP) {
+        /* The new key follows all of node's: what it shares with the last is a good guess. */
+        node_share(right, record_key(record),
+                   common_len(record_key(record), record_key(node->record[NODE_CAP - 1])));
+        return right;
+    }
+    node_move(right, node, cut);
+    node_fit(node);
+    node_fit(right);
+    return right;
+}
+
+/* Makes node[level] have room at slot[level] for `record` or what is above it, cutting full nodes
+ * from here upwards. Returns the level, which is one more when the tree has grown. */
+static unsigned place_make_room(struct keyindex *index, struct keyindex_place *place,
+                                unsigned level, struct keyindex_record *record)
+{
+    struct keyindex_node *node = place->node[level];
+    if (node->count < NODE_CAP) {
+        return level;
+    }
+    if (level == 0) {
+        place_grow_root(index, place);
+        level = 1;
+    } else {
+        level = place_make_room(index, place, level - 1, record) + 1;
+    }
+    struct keyindex_node *parent = place->node[level - 1];
+    unsigned slot = place->slot[level - 1];
+    unsigned cut = cut_of(node, place->slot[level]);
+    struct keyindex_node *right = node_cut(index, node, cut, record);
+    struct key_count moved = node_sum(right, 0, right->count);
+    inner_of(parent)->sum[slot] = count_sub(inner_of(parent)->sum[slot], moved);
+    node_insert(parent, slot + 1, right->count > 0 ? right->record[0] : record, right, moved);
+    if (place->slot[level] >= cut) {
+        place->node[level] = right;
+        place->slot[level] = (uint16_t)(place->slot[level] - cut);
+        place->slot[level - 1]++;
+    }
+    return level;
+}
+
+/* Puts a new key at the place. Invalidates all places but this one. */
+static void place_insert(struct keyindex *index, struct keyindex_place *place,
+                         struct keyindex_record *record)
+{
+    unsigned leaf = place_make_room(index, place, place->depth - 1u, record);
+    ASSERT(leaf + 1 == place->depth);
+    struct key_count count = record_count(record);
+    node_insert(place->node[leaf], place->slot[leaf], record, NULL, count);
+    if (place->slot[leaf] == 0) {
+        place_fix_first(place, leaf);
+    }
+    place_count(index, place, (struct key_count){0}, count);
+    place->epoch = ++index->epoch;
+    place->is_found = true;
+}
+
+/* Merges child `left` of `parent` with its right neighbour. */
+static void merge_right(struct keyindex *index, struct keyindex_inner *parent, unsigned left)
+{
+    struct keyindex_node *target = parent->child[left];
+    struct keyindex_node *source = parent->child[left + 1];
+    node_move(target, source, 0);
+    node_fit(target);
+    parent->sum[left] = count_add(parent->sum[left], parent->sum[left + 1]);
+    node_remove(&parent->node, left + 1);
+    node_free(index, source);
+}
+
+static void place_merge(struct keyindex *index, struct keyindex_place *place, unsigned level)
+{
+    struct keyindex_inner *parent = inner_of(place->node[level - 1]);
+    unsigned slot = place->slot[level - 1];
+    unsigned count = place->node[level]->count;
+    if (slot + 1 < parent->node.count &&
+        count + parent->child[slot + 1]->count <= NODE_CAP * 3 / 4) {
+        merge_right(index, parent, slot);
+    } else if (slot > 0 && count + parent->child[slot - 1]->count <= NODE_CAP * 3 / 4) {
+        merge_right(index, parent, slot - 1);
+    }
+}
+
+/* Takes the key at the place, which does not live, out of the tree. Invalidates all places. */
+static void place_remove(struct keyindex *index, struct keyindex_place *place)
+{
+    unsigned level = place->depth - 1u;
+    ASSERT(!record_is_live(place_record(place)));
+    node_remove(place->node[level], place->slot[level]);
+    while (level > 0 && place->node[level]->count == 0) {
+        node_free(index, place->node[level]);
+        level--;
+        node_remove(place->node[level], place->slot[level]);
+    }
+    if (place->node[level]->count > 0 && place->slot[level] == 0) {
+        place_fix_first(place, level);
+    }
+    for (; level > 0; level--) {
+        if (place->node[level]->count < NODE_CAP / 4) {
+            place_merge(index, place, level);
+        }
+    }
+    while (!index->root->is_leaf && index->root->count <= 1) {
+        struct keyindex_node *root = index->root;
+        index->root = root->count == 1 ? inner_of(root)->child[0] : node_new(index, true);
+        index->depth = root->count == 1 ? (uint8_t)(index->depth - 1) : 1;
+        node_free(index, root);
+    }
+    index->epoch++;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct keyindex *keyindex_new(void)
+{
+    struct keyindex *index = NEW(struct keyindex);
+    index->root = node_new(index, true);
+    index->depth = 1;
+    return index;
+}
+
+static void subtree_free(struct keyindex *index, struct keyindex_node *node)
+{
+    for (unsigned i = 0; i < node->count; i++) {
+        if (node->is_leaf) {
+            keyindex__record_free(index, node->record[i]);
+        } else {
+            subtree_free(index, inner_of(node)->child[i]);
+        }
+    }
+    node_free(index, node);
+}
+
+void keyindex_free(struct keyindex **index)
+{
+    if (*index == NULL) {
+        return;
+    }
+    subtree_free(*index, (*index)->root);
+    ASSERT((*index)->stats.bytes == 0);
+    mem_free(*index);
+    *index = NULL;
+}
+
+/* ---- changing -------------------------------------------------------------------------------- */
+
+bool keyindex_find(struct keyindex *index, struct slice key, struct keyindex_place *place,
+                   struct key_version *out)
+{
+    place_seek(index, key, place);
+    return place->is_found && keyindex__record_get(place_record(place), INT64_MAX, out);
+}
+
+static void place_set_live(struct keyindex_place *place, bool is_live)
+{
+    struct keyindex_node *leaf = place->node[place->depth - 1];
+    uint64_t bit = UINT64_C(1) << place->slot[place->depth - 1];
+    leaf->live = is_live ? leaf->live | bit : leaf->live & ~bit;
+}
+
+/* Makes (rev, create, version, row_len) the newest revision of the record at the place. */
+static void place_advance(struct keyindex *index, struct keyindex_place *place, struct revision rev,
+                          int64_t create, int64_t version, uint32_t row_len)
+{
+    struct keyindex_record *record = place_record(place);
+    struct key_count before = record_count(record);
+    ASSERT(revision_cmp(rev, (struct revision){record->mod, record->sub}) > 0);
+    keyindex__record_push(index, record);
+    record->mod = rev.main;
+    record->sub = rev.sub;
+    record->create = create;
+    record->version = version;
+    record->row_len = row_len;
+    index->stats.revisions++;
+    place_set_live(place, row_len > 0);
+    place_count(index, place, before, record_count(record));
+}
+
+static void place_create(struct keyindex *index, struct keyindex_place *place, struct slice key,
+                         struct revision rev, int64_t create, int64_t version, uint32_t row_len)
+{
+    struct keyindex_record *record = keyindex__record_new(index, key);
+    record->mod = rev.main;
+    record->sub = rev.sub;
+    record->create = create;
+    record->version = version;
+    record->row_len = row_len;
+    index->stats.revisions++;
+    place_insert(index, place, record);
+}
+
+void keyindex_put_at(struct keyindex *index, struct keyindex_place *place, struct slice key,
+                     struct revision rev, uint32_t row_len)
+{
+    ASSERT(place->epoch == index->epoch);
+    ASSERT(row_len > 0);
+    if (!place->is_found) {
+        place_create(index, place, key, rev, rev.main, 1, row_len);
+        return;
+    }
+    const struct keyindex_record *record = place_record(place);
+    SLOW_ASSERT(slice_eq(key, record_key(record)));
+    bool is_live = record_is_live(record);
+    place_advance(index, place, rev, is_live ? record->create : rev.main,
+                  is_live ? record->version + 1 : 1, row_len);
+}
+
+void keyindex_tombstone_at(struct keyindex *index, struct keyindex_place *place,
+                           struct revision rev)
+{
+    ASSERT(place->epoch == index->epoch);
+    ASSERT(record_is_live(place_record(place)));
+    place_advance(index, place, rev, 0, 0, 0);
+}
+
+void keyindex_restore(struct keyindex *index, struct slice key, struct revision rev, int64_t create,
+                      int64_t version, uint32_t row_len)
+{
+    struct keyindex_place place;
+    place_seek(index, key, &place);
+    if (!place.is_found) {
+        place_create(index, &place, key, rev, create, version, row_len);
+    } else if (row_len > 0 || record_is_live(place_record(&place))) {
+        place_advance(index, &place, rev, create, version, row_len);
+    }
+}
+
+/* ---- compaction ------------------------------------------------------------------------------ */
+
+static bool record_keeps(const struct keyindex_record *record, struct revision rev, int64_t compact)
+{
+    struct keyindex_old last;
+    if (rev.main > compact) {
+        return true;
+    }
+    if (!keyindex__record_last(record, compact, &last)) {
+        return false;
+    }
+    bool is_last = last.main == rev.main && last.sub == rev.sub;
+    return is_last && (last.row_len > 0 || last.main == compact);
+}
+
+bool keyindex_is_kept(const struct keyindex *index, struct slice key, struct revision rev,
+                      int64_t compact)
+{
+    struct keyindex_place place;
+    place_seek(index, key, &place);
+    return place.is_found && record_keeps(place_record(&place), rev, compact);
+}
+
+void keyindex_drop(struct keyindex *index, struct slice key, struct revision rev)
+{
+    struct keyindex_place place;
+    place_seek(index, key, &place);
+    if (!place.is_found) {
+        return;
+    }
+    struct keyindex_record *record = place_record(&place);
+    struct keyindex_old oldest = keyindex__record_rev(record, 0);
+    if (oldest.main != rev.main || oldest.sub != rev.sub) {
+        return;
+    }
+    index->stats.revisions--;
+    if (record->history != NULL) {
+        keyindex__record_shift(index, record);
+        return;
+    }
+    place_remove(index, &place);
+    keyindex__record_free(index, record);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
+                  struct key_version *out)
+{
+    struct keyindex_place place;
+    place_seek(index, key, &place);
+    return place.is_found && keyindex__record_get(place_record(&place), at, out);
+}
+
+void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t from,
+                        keyindex_rev_fn *each, void *ctx)
+{
+    struct keyindex_place place;
+    place_seek(index, key, &place);
+    if (!place.is_found) {
+        return;
+    }
+    const struct keyindex_record *record = place_record(&place);
+    for (uint32_t i = 0; i < keyindex__record_revs(record); i++) {
+        struct keyindex_old rev = keyindex__record_rev(record, i);
+        struct revision revision = {.main = rev.main, .sub = rev.sub};
+        if (rev.main >= from && !each(ctx, revision, rev.row_len == 0)) {
+            return;
+        }
+    }
+}
+
+void keyindex_iter_init(struct keyindex_iter *iter, const struct keyindex *index,
+                        const struct key_range *range, int64_t at)
+{
+    *iter = (struct keyindex_iter){.index = index, .at = at, .range = *range};
+}
+
+void keyindex_iter_fini(struct keyindex_iter *iter)
+{
+    buf_fini(&iter->last);
+}
+
+void keyindex_iter_pause(struct keyindex_iter *iter)
+{
+    if (!iter->is_started || iter->is_done || iter->is_paused) {
+        return;
+    }
+    ASSERT(iter->place.epoch == iter->index->epoch);
+    buf_reset(&iter->last);
+    buf_append_slice(&iter->last, record_key(place_record(&iter->place)));
+    iter->is_paused = true;
+}
+
+/* To the first key, or to the one behind the last given. False at the end of the tree. */
+static bool iter_move(struct keyindex_iter *iter)
+{
+    struct keyindex_place *place = &iter->place;
+    if (!iter->is_started) {
+        place_seek(iter->index, iter->range.from, place);
+        iter->is_started = true;
+    } else if (iter->is_paused) {
+        place_seek(iter->index, buf_slice(&iter->last), place);
+        if (place->is_found) {
+            place->slot[place->depth - 1]++;
+        }
+        iter->is_paused = false;
+    } else {
+        ASSERT(place->epoch == iter->index->epoch);
+        place->slot[place->depth - 1]++;
+    }
+    return place_settle(place);
+}
+
+bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget)
+{
+    while (!iter->is_done) {
+        if (budget != NULL && *budget == 0) {
+            return false;
+        }
+        if (!iter_move(iter)) {
+            break;
+        }
+        const struct keyindex_record *record = place_record(&iter->place);
+        if (iter->range.kind != KEY_FROM && !key_range_has(&iter->range, record_key(record))) {
+            break;
+        }
+        if (budget != NULL) {
+            (*budget)--;
+        }
+        if (keyindex__record_get(record, iter->at, out)) {
+            return true;
+        }
+    }
+    iter->is_done = true;
+    return false;
+}
+
+/* What lives before `key`, or in the whole tree up to and without the place. */
+static struct key_count place_rank(const struct keyindex_place *place)
+{
+    struct key_count rank = {0};
+    for (unsigned level = 0; level < place->depth; level++) {
+        rank = count_add(rank, node_sum(place->node[level], 0, place->slot[level]));
+    }
+    return rank;
+}
+
+struct key_count keyindex_count(const struct keyindex *index, const struct key_range *range)
+{
+    struct keyindex_place from;
+    struct keyindex_place end;
+    place_seek(index, range->from, &from);
+    switch (range->kind) {
+    case KEY_ONE:
+        return from.is_found ? record_count(place_record(&from)) : (struct key_count){0};
+    case KEY_FROM:
+        return count_sub(index->total, place_rank(&from));
+    case KEY_SPAN:
+        break;
+    }
+    if (slice_cmp(range->from, range->end) >= 0) {
+        return (struct key_count){0};
+    }
+    place_seek(index, range->end, &end);
+    unsigned leaf = from.depth - 1u;
+    if (from.node[leaf] == end.node[leaf]) {
+        return node_sum(from.node[leaf], from.slot[leaf], end.slot[leaf]);
+    }
+    return count_sub(place_rank(&end), place_rank(&from));
+}
+
+/* ---- observers ------------------------------------------------------------------------------- */
+
+void keyindex_stats(const struct keyindex *index, struct keyindex_stats *out)
+{
+    *out = index->stats;
+}
+
+static void record_check(const struct keyindex_record *record, struct keyindex_stats *seen)
+{
+    uint32_t count = keyindex__record_revs(record);
+    for (uint32_t i = 0; i < count; i++) {
+        struct keyindex_old rev = keyindex__record_rev(record, i);
+        if (i > 0) {
+            struct keyindex_old before = keyindex__record_rev(record, i - 1);
+            struct revision a = {.main = before.main, .sub = before.sub};
+            ASSERT(revision_cmp(a, (struct revision){.main = rev.main, .sub = rev.sub}) < 0);
+            ASSERT(before.row_len > 0 || rev.row_len > 0);
+        }
+    }
+    seen->keys_known++;
+    seen->revisions += count;
+    seen->key_bytes += record->key_len;
+}
+
+static struct key_count node_check(const struct keyindex *index, const struct keyindex_node *node,
+                                   unsigned level, struct keyindex_stats *seen)
+{
+    ASSERT(node->is_leaf == (level + 1u == index->depth));
+    ASSERT(node->count > 0 || level == 0);
+    struct key_count total = {0};
+    for (unsigned i = 0; i < node->count; i++) {
+        struct slice key = record_key(node->record[i]);
+        ASSERT(common_len(key, record_key(node->record[0])) >= node->skip);
+        ASSERT(node_compare_shared(node, key) == 0);
+        ASSERT(node->prefix[i] == prefix_of(key, node->skip));
+        ASSERT(i == 0 || slice_cmp(record_key(node->record[i - 1]), key) < 0);
+        struct key_count sum;
+        if (node->is_leaf) {
+            ASSERT((node->live >> i & 1) == record_is_live(node->record[i]));
+            record_check(node->record[i], seen);
+            sum = record_count(node->record[i]);
+        } else {
+            const struct keyindex_inner *inner = inner_of_const(node);
+            ASSERT(inner->child[i]->record[0] == node->record[i]);
+            sum = node_check(index, inner->child[i], level + 1, seen);
+            ASSERT(sum.keys == inner->sum[i].keys);
+            ASSERT(sum.wire_bytes == inner->sum[i].wire_bytes);
+        }
+        total = count_add(total, sum);
+    }
+    ASSERT((node->live & ~bits_below(node->count)) == 0);
+    return total;
+}
+
+void keyindex_check(const struct keyindex *index)
+{
+    struct keyindex_stats seen = {0};
+    struct key_count total = node_check(index, index->root, 0, &seen);
+    ASSERT(total.keys == index->total.keys);
+    ASSERT(total.wire_bytes == index->total.wire_bytes);
+    ASSERT(index->stats.keys_live == total.keys);
+    ASSERT(index->stats.keys_known == seen.keys_known);
+    ASSERT(index->stats.revisions == seen.revisions);
+    ASSERT(index->stats.key_bytes == seen.key_bytes);
+    struct keyindex_iter iter;
+    struct key_range all = {.kind = KEY_FROM};
+    struct key_version version;
+    uint64_t count = 0;
+    keyindex_iter_init(&iter, index, &all, INT64_MAX);
+    while (keyindex_iter_next(&iter, &version, NULL)) {
+        count++;
+    }
+    keyindex_iter_fini(&iter);
+    ASSERT(count == total.keys);
+}

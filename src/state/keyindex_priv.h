@@ -1,0 +1,100 @@
+/* Inside the key index: records and nodes. Shared by keyindex.c (the tree) and keyindex_record.c
+ * (the revisions of one key) only. */
+#ifndef STATE_KEYINDEX_PRIV_H
+#define STATE_KEYINDEX_PRIV_H
+
+#include "state/keyindex.h"
+
+/* One revision of a key that is not its newest. */
+struct keyindex_old {
+    int64_t main;
+    uint32_t sub;
+    uint32_t row_len; /* 0: a tombstone */
+};
+
+/* revs[first .. first + count) are the older revisions, ascending. Compaction takes them from the
+ * front, so `first` moves and the array is shifted only when half of it is gone. */
+struct keyindex_history {
+    uint32_t first;
+    uint32_t count;
+    uint32_t cap;
+    uint32_t pad;
+    struct keyindex_old revs[];
+};
+
+/* A key: 44 bytes and the key itself. */
+struct keyindex_record {
+    struct keyindex_history *history; /* NULL while the newest revision is the only one */
+    int64_t mod;
+    int64_t create;
+    int64_t version;
+    uint32_t sub;
+    uint32_t row_len; /* 0: deleted */
+    uint32_t key_len;
+    uint8_t key[];
+};
+_Static_assert(offsetof(struct keyindex_record, key) == 44, "the record of a key stays small");
+
+/* 64, so that a word says which keys of a leaf live. */
+#define NODE_CAP 64
+
+/* Bytes that the keys of a node share and that are kept in it: those of most real keys. */
+#define NODE_SHARED 40
+
+/* Invariants:
+ *   1. The keys of record[] share their first `skip` bytes; prefix[i] is
+ *      the 8 bytes of record[i]'s key from `skip` on, zero-padded, as a big-endian number;
+ *      shared[] has the first of the skipped bytes.
+ *   2. record[] is strictly ascending by key. In an inner node record[i] is the first key below
+ *      child[i], and sum[i] what lives below it.
+ *   3. Every node but the root has at least one key; all leaves are equally deep. */
+struct keyindex_node {
+    uint16_t count;
+    bool is_leaf;
+    uint32_t skip;
+    uint64_t live; /* a leaf's: bit i is set when record[i] is not deleted */
+    uint8_t shared[NODE_SHARED];
+    uint64_t prefix[NODE_CAP];
+    struct keyindex_record *record[NODE_CAP];
+};
+
+struct keyindex_inner {
+    struct keyindex_node node;
+    struct keyindex_node *child[NODE_CAP];
+    struct key_count sum[NODE_CAP];
+};
+
+struct keyindex {
+    struct keyindex_node *root; /* an empty leaf at first */
+    uint8_t depth;              /* levels, the leaves included */
+    uint64_t epoch;             /* changes of the tree's shape */
+    struct key_count total;
+    struct keyindex_stats stats;
+};
+
+static inline struct slice record_key(const struct keyindex_record *record)
+{
+    return slice_of(record->key, record->key_len);
+}
+static inline bool record_is_live(const struct keyindex_record *record)
+{
+    return record->row_len > 0;
+}
+
+struct keyindex_record *keyindex__record_new(struct keyindex *index, struct slice key);
+void keyindex__record_free(struct keyindex *index, struct keyindex_record *record);
+/* Moves the newest revision to the history, to make place for another. */
+void keyindex__record_push(struct keyindex *index, struct keyindex_record *record);
+/* Takes the oldest revision of the history away. */
+void keyindex__record_shift(struct keyindex *index, struct keyindex_record *record);
+/* As of `at`: false when the key does not exist then. */
+bool keyindex__record_get(const struct keyindex_record *record, int64_t at,
+                          struct key_version *out);
+/* The newest revision <= at, tombstone or not: false when there is none. */
+bool keyindex__record_last(const struct keyindex_record *record, int64_t at,
+                           struct keyindex_old *out);
+/* The i-th revision, oldest first; i below keyindex__record_revs(). */
+struct keyindex_old keyindex__record_rev(const struct keyindex_record *record, uint32_t i);
+uint32_t keyindex__record_revs(const struct keyindex_record *record);
+
+#endif

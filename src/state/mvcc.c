@@ -1,0 +1,511 @@
+/* Transactions and reads. A put costs one search in the index, one row written into the chunk that
+ * the pending set and the watchers share, and no allocation of its own unless the key is new. */
+#include "state/mvcc_priv.h"
+
+#define CHANGES_CAP_MIN 16
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+FALLIBLE mvcc_row_parse(struct slice raw, struct mvcc_row *out)
+{
+    struct kv_row row;
+    if (kv_row_decode(raw, &row) != ERR_OK) {
+        return ERR_CORRUPT;
+    }
+    *out = (struct mvcc_row){
+        .raw = raw,
+        .key = row.key,
+        .value = row.value,
+        .create = row.create_revision,
+        .mod = row.mod_revision,
+        .version = row.version,
+        .lease = row.lease,
+    };
+    return ERR_OK;
+}
+
+__attribute__((noreturn)) static void damaged(struct revision rev, const char *what)
+{
+    fatal("the database is damaged: the row of revision %lld.%u %s; replace this member, or "
+          "restore it from a snapshot",
+          (long long)rev.main, rev.sub, what);
+}
+
+void mvcc__parse(struct revision rev, struct slice raw, struct mvcc_row *out)
+{
+    if (mvcc_row_parse(raw, out) != ERR_OK || out->key.len == 0) {
+        damaged(rev, "is no key-value");
+    }
+}
+
+static struct slice row_at(struct mvcc *store, struct revision rev)
+{
+    struct slice raw;
+    if (!backend_get_row(store->backend, rev, &raw)) {
+        damaged(rev, "is missing");
+    }
+    return raw;
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
+
+struct restore {
+    struct mvcc *store;
+    struct errbuf *why;
+    enum err err;
+    int64_t last; /* the highest main revision seen */
+    bool has_leases;
+};
+
+static bool restore_row(void *ctx, struct slice key, struct slice value)
+{
+    struct restore *restore = ctx;
+    struct mvcc *store = restore->store;
+    struct revision rev;
+    bool is_tombstone;
+    struct mvcc_row row;
+    if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
+        restore->err = errf(restore->why, ERR_CORRUPT,
+                            "bucket key has a key of %zu bytes that is no revision", key.len);
+        return false;
+    }
+    bool is_row = mvcc_row_parse(value, &row) == ERR_OK && row.key.len > 0;
+    if (!is_row || value.len > UINT32_MAX) {
+        restore->err =
+            errf(restore->why, ERR_CORRUPT, "the row of revision %lld.%u is no key-value",
+                 (long long)rev.main, rev.sub);
+        return false;
+    }
+    keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
+                     is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
+    restore->last = rev.main;
+    restore->has_leases = restore->has_leases || row.lease != 0;
+    if (restore->has_leases && store->options.hooks.attach != NULL) {
+        store->options.hooks.attach(store->options.hooks.ctx, row.key,
+                                    is_tombstone ? 0 : row.lease);
+    }
+    return true;
+}
+
+static FALLIBLE read_marker(struct mvcc *store, struct slice key, int64_t *out, struct errbuf *why)
+{
+    struct slice value;
+    struct revision rev;
+    bool is_tombstone;
+    *out = -1;
+    if (!backend_get(store->backend, BUCKET_META, key, &value)) {
+        return ERR_OK;
+    }
+    if (value.len != REVISION_LEN || revision_decode(value, &rev, &is_tombstone) != ERR_OK) {
+        return errf(why, ERR_CORRUPT, "row %.*s of bucket meta is no revision", (int)key.len,
+                    (const char *)key.data);
+    }
+    *out = rev.main;
+    return ERR_OK;
+}
+
+/* The newest revision is that of the last row or of the last compaction, scheduled ones included:
+ * compaction may have taken the rows at the head (etcd issue 17780). */
+static FALLIBLE restore(struct mvcc *store, struct errbuf *why)
+{
+    int64_t scheduled;
+    struct restore state = {.store = store, .why = why, .last = 1};
+    TRY(read_marker(store, FINISHED_COMPACT, &store->finished, why));
+    TRY(read_marker(store, SCHEDULED_COMPACT, &scheduled, why));
+    backend_scan_rows(store->backend, (struct revision){0}, restore_row, &state);
+    TRY(state.err);
+    store->revision = state.last;
+    if (store->revision < store->finished) {
+        store->revision = store->finished;
+    }
+    if (store->revision < scheduled) {
+        store->revision = scheduled;
+    }
+    store->compact = store->finished;
+    if (scheduled > store->finished) {
+        store->compact = scheduled;
+        mvcc__compact_resume(store, scheduled);
+    }
+    return ERR_OK;
+}
+
+FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct errbuf *why)
+{
+    struct mvcc *store = NEW(struct mvcc);
+    store->options = *options;
+    if (store->options.compact_batch_limit == 0) {
+        store->options.compact_batch_limit = 1000;
+    }
+    if (store->options.compact_sleep_ms == 0) {
+        store->options.compact_sleep_ms = 10;
+    }
+    store->backend = options->backend;
+    store->index = keyindex_new();
+    store->target = -1;
+    list_init(&store->reads);
+    enum err err = restore(store, why);
+    if (err != ERR_OK) {
+        mvcc_close(&store);
+        return err;
+    }
+    *out = store;
+    return ERR_OK;
+}
+
+static void changes_release(struct mvcc *store)
+{
+    for (size_t i = 0; i < store->change_count; i++) {
+        chunk_unref(store->changes[i].chunk);
+    }
+    store->change_count = 0;
+}
+
+void mvcc_close(struct mvcc **out)
+{
+    struct mvcc *store = *out;
+    if (store == NULL) {
+        return;
+    }
+    ASSERT(!store->is_writing);
+    ASSERT(list_empty(&store->reads));
+    ASSERT(store->hash_count == 0);
+    changes_release(store);
+    mem_free(store->changes);
+    keyindex_free(&store->index);
+    mem_free(store);
+    *out = NULL;
+}
+
+int64_t mvcc_revision(const struct mvcc *store)
+{
+    bool has_written = store->is_writing && store->change_count > 0;
+    return store->revision + has_written;
+}
+
+int64_t mvcc_compact_revision(const struct mvcc *store)
+{
+    return store->compact;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+void mvcc_begin(struct mvcc *store)
+{
+    ASSERT(!store->is_writing);
+    changes_release(store);
+    store->is_writing = true;
+}
+
+static struct mvcc_change *change_add(struct mvcc *store)
+{
+    ASSERT(store->is_writing);
+    ASSERT(store->change_count < UINT32_MAX);
+    if (store->change_count == store->change_cap) {
+        store->change_cap = store->change_cap == 0 ? CHANGES_CAP_MIN : 2 * store->change_cap;
+        store->changes = mem_realloc(store->changes, store->change_cap * sizeof(store->changes[0]));
+    }
+    struct mvcc_change *change = &store->changes[store->change_count];
+    *change = (struct mvcc_change){
+        .rev = {.main = store->revision + 1, .sub = (uint32_t)store->change_count},
+    };
+    store->change_count++;
+    return change;
+}
+
+static void attach(struct mvcc *store, struct slice key, lease_id lease)
+{
+    if (store->options.hooks.attach != NULL) {
+        store->options.hooks.attach(store->options.hooks.ctx, key, lease);
+    }
+}
+
+/* Where the key's bytes lie in a row that starts with field 1. */
+static struct slice key_in_row(struct slice row, size_t key_len)
+{
+    size_t head = pbwire_head_size(1, key_len);
+    ASSERT(head + key_len <= row.len);
+    return slice_of(row.data + head, key_len);
+}
+
+int64_t mvcc_put(struct mvcc *store, struct slice key, struct slice value, lease_id lease)
+{
+    struct keyindex_place place;
+    struct key_version before;
+    ASSERT(key.len > 0);
+    bool is_live = keyindex_find(store->index, key, &place, &before);
+    struct mvcc_change *change = change_add(store);
+    struct kv_row row = {
+        .key = key,
+        .create_revision = is_live ? before.create : change->rev.main,
+        .mod_revision = change->rev.main,
+        .version = is_live ? before.version + 1 : 1,
+        .value = value,
+        .lease = lease,
+    };
+    size_t len = kv_row_size(&row);
+    ASSERT(len <= UINT32_MAX);
+    uint8_t *bytes = backend_row_alloc(store->backend, len, &change->chunk);
+    uint8_t *end = kv_row_put(bytes, &row);
+    ASSERT(end == bytes + len);
+    change->is_create = !is_live;
+    change->prev = is_live ? before.mod : (struct revision){0};
+    change->row = slice_of(bytes, len);
+    change->kv = change->row;
+    change->key = key_in_row(change->row, key.len);
+    backend_put_row(store->backend, change->rev, false, change->row, change->chunk);
+    keyindex_put_at(store->index, &place, change->key, change->rev, (uint32_t)len);
+    attach(store, change->key, lease);
+    store->stats.puts++;
+    return store->revision + 1;
+}
+
+/* A tombstone's row is KeyValue{key}; an event also carries mod_revision, which is the next field:
+ * one string serves both. */
+static void delete_at(struct mvcc *store, struct keyindex_place *place,
+                      const struct key_version *before)
+{
+    struct mvcc_change *change = change_add(store);
+    struct kv_row row = {.key = before->key};
+    size_t row_len = kv_row_size(&row);
+    row.mod_revision = change->rev.main;
+    size_t kv_len = kv_row_size(&row);
+    uint8_t *bytes = backend_row_alloc(store->backend, kv_len, &change->chunk);
+    uint8_t *end = kv_row_put(bytes, &row);
+    ASSERT(end == bytes + kv_len);
+    change->is_delete = true;
+    change->prev = before->mod;
+    change->row = slice_of(bytes, row_len);
+    change->kv = slice_of(bytes, kv_len);
+    change->key = key_in_row(change->row, before->key.len);
+    backend_put_row(store->backend, change->rev, true, change->row, change->chunk);
+    keyindex_tombstone_at(store->index, place, change->rev);
+    attach(store, change->key, 0);
+    store->stats.deletes++;
+}
+
+uint64_t mvcc_delete(struct mvcc *store, const struct key_range *range)
+{
+    struct keyindex_iter iter;
+    struct key_version version;
+    uint64_t count = 0;
+    ASSERT(store->is_writing);
+    keyindex_iter_init(&iter, store->index, range, INT64_MAX);
+    while (keyindex_iter_next(&iter, &version, NULL)) {
+        delete_at(store, &iter.place, &version); /* the tree keeps its shape */
+        count++;
+    }
+    keyindex_iter_fini(&iter);
+    return count;
+}
+
+size_t mvcc_change_count(const struct mvcc *store)
+{
+    return store->change_count;
+}
+
+const struct mvcc_change *mvcc_changes(const struct mvcc *store, size_t *count_out)
+{
+    *count_out = store->change_count;
+    return store->changes;
+}
+
+int64_t mvcc_end(struct mvcc *store)
+{
+    ASSERT(store->is_writing);
+    store->is_writing = false;
+    if (store->change_count > 0) {
+        store->revision++;
+        store->stats.txns++;
+        if (store->options.hooks.changed != NULL) {
+            store->options.hooks.changed(store->options.hooks.ctx, store->revision, store->changes,
+                                         store->change_count);
+        }
+    }
+    return store->revision;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
+
+bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *out)
+{
+    return keyindex_get(store->index, key, INT64_MAX, out);
+}
+
+bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
+{
+    struct key_version version;
+    if (!mvcc_get_version(store, key, &version)) {
+        return false;
+    }
+    mvcc__parse(version.mod, row_at(store, version.mod), out);
+    return true;
+}
+
+bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
+{
+    struct slice raw;
+    if (!backend_get_row(store->backend, rev, &raw)) {
+        return false;
+    }
+    mvcc__parse(rev, raw, out);
+    return true;
+}
+
+FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
+                        struct mvcc_read *read)
+{
+    int64_t current = mvcc_revision(store);
+    if (revision > current) {
+        return ERR_FUTURE;
+    }
+    int64_t at = revision <= 0 ? current : revision;
+    if (at < store->compact) {
+        return ERR_COMPACTED;
+    }
+    *read = (struct mvcc_read){.store = store, .at = at, .is_current = at == current};
+    keyindex_iter_init(&read->iter, store->index, range, at);
+    keyindex_iter_init(&read->measure, store->index, range, at);
+    list_add_tail(&store->reads, &read->link);
+    store->read_count++;
+    store->stats.ranges++;
+    return ERR_OK;
+}
+
+void mvcc_read_close(struct mvcc_read *read)
+{
+    ASSERT(read->store->read_count > 0);
+    list_del(&read->link);
+    read->store->read_count--;
+    keyindex_iter_fini(&read->iter);
+    keyindex_iter_fini(&read->measure);
+}
+
+bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count *out)
+{
+    struct key_version version;
+    if (!read->is_measured && read->is_current) {
+        ASSERT(mvcc_revision(read->store) == read->at);
+        read->total = keyindex_count(read->store->index, &read->iter.range);
+        read->is_measured = true;
+    }
+    while (!read->is_measured && budget > 0) {
+        if (keyindex_iter_next(&read->measure, &version, &budget)) {
+            read->total.keys++;
+            read->total.wire_bytes += keyindex_wire_len(version.row_len);
+        } else {
+            read->is_measured = read->measure.is_done;
+        }
+    }
+    keyindex_iter_pause(&read->measure);
+    *out = read->total;
+    return read->is_measured;
+}
+
+bool mvcc_read_key(struct mvcc_read *read, struct key_version *out)
+{
+    return keyindex_iter_next(&read->iter, out, NULL);
+}
+
+bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out)
+{
+    struct key_version version;
+    if (!keyindex_iter_next(&read->iter, &version, NULL)) {
+        return false;
+    }
+    *raw_out = row_at(read->store, version.mod);
+    return true;
+}
+
+void mvcc_read_pause(struct mvcc_read *read)
+{
+    struct key_count total;
+    if (read->is_current && !read->is_measured) {
+        bool is_measured = mvcc_read_measure(read, 0, &total);
+        ASSERT(is_measured);
+    }
+    keyindex_iter_pause(&read->iter);
+}
+
+struct history {
+    mvcc_history_fn *each;
+    void *ctx;
+};
+
+static bool history_row(void *ctx, struct slice key, struct slice value)
+{
+    struct history *history = ctx;
+    struct revision rev = {0};
+    bool is_tombstone;
+    if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
+        damaged(rev, "has a key that is no revision");
+    }
+    return history->each(history->ctx, rev, is_tombstone, value);
+}
+
+void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
+{
+    struct history history = {.each = each, .ctx = ctx};
+    struct revision first = {.main = from < 0 ? 0 : from};
+    backend_scan_rows(store->backend, first, history_row, &history);
+}
+
+/* ---- observers --------------------------------------------------------------------------------
+ */
+
+void mvcc_stats(const struct mvcc *store, struct mvcc_stats *out)
+{
+    *out = store->stats;
+    out->open_reads = store->read_count;
+    keyindex_stats(store->index, &out->index);
+}
+
+struct row_check {
+    struct mvcc *store;
+    struct revision rev;
+    bool is_tombstone;
+    bool is_known;
+    uint64_t rows;
+};
+
+static bool is_this_revision(void *ctx, struct revision rev, bool is_tombstone)
+{
+    struct row_check *check = ctx;
+    if (revision_cmp(rev, check->rev) != 0) {
+        return rev.main <= check->rev.main;
+    }
+    ASSERT(is_tombstone == check->is_tombstone);
+    check->is_known = true;
+    return false;
+}
+
+static bool check_row(void *ctx, struct slice key, struct slice value)
+{
+    struct row_check *check = ctx;
+    struct mvcc_row row;
+    enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
+    ASSERT(err == ERR_OK);
+    mvcc__parse(check->rev, value, &row);
+    ASSERT(check->is_tombstone || row.mod == check->rev.main);
+    check->is_known = false;
+    keyindex_revisions(check->store->index, row.key, check->rev.main, is_this_revision, check);
+    ASSERT(check->is_known);
+    check->rows++;
+    return true;
+}
+
+void mvcc_check(struct mvcc *store)
+{
+    struct row_check check = {.store = store};
+    struct keyindex_stats stats;
+    keyindex_check(store->index);
+    keyindex_stats(store->index, &stats);
+    backend_scan_rows(store->backend, (struct revision){0}, check_row, &check);
+    ASSERT(check.rows == stats.revisions);
+    ASSERT(store->compact <= store->revision);
+    ASSERT(store->finished <= store->compact);
+    ASSERT(store->target == -1 || (store->target > store->finished));
+    ASSERT(store->target <= store->compact);
+}

@@ -1,0 +1,734 @@
+/* The backend's states, seen from the loop:
+ *
+ *   gathering   nothing in flight; the open batch gathers until the interval has passed, it is
+ *               full, or someone asks
+ *   committing  every sealed batch is on its way; the next open batch gathers. When the commit is
+ *               heard of, its batches leave the pending set and the pinned tree moves to a state
+ *               that has them, in the same breath: a read never misses a row or sees two.
+ *
+ * Between backend_begin() and backend_end() neither a seal nor a commit starts; what asks for one
+ * then is served by backend_end(). */
+#include "storage/backend_priv.h"
+
+#define BATCH_INTERVAL_MS 100 /* etcd's defaults */
+#define BATCH_LIMIT 10000
+#define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
+#define KEY_FILL 90                   /* percent: revisions only grow */
+#define FREE_SLICE 16384              /* rows let go of at once: a full batch, some 0.2 ms */
+
+static const char *const bucket_names[BUCKET_COUNT] = {
+    [BUCKET_ALARM] = "alarm",
+    [BUCKET_AUTH] = "auth",
+    [BUCKET_AUTH_ROLES] = "authRoles",
+    [BUCKET_AUTH_USERS] = "authUsers",
+    [BUCKET_CLUSTER] = "cluster",
+    [BUCKET_KEY] = "key",
+    [BUCKET_LEASE] = "lease",
+    [BUCKET_MEMBERS] = "members",
+    [BUCKET_MEMBERS_REMOVED] = "members_removed",
+    [BUCKET_META] = "meta",
+};
+
+const char *backend_bucket_name(enum backend_bucket bucket)
+{
+    ASSERT(bucket < BUCKET_COUNT);
+    return bucket_names[bucket];
+}
+
+void backend__damaged(const char *why)
+{
+    fatal("the database is damaged: %s; replace this member, or restore it from a snapshot", why);
+}
+
+/* ---- the pinned tree --------------------------------------------------------------------------
+ */
+
+static void tree_pin(struct backend *backend)
+{
+    bolt_read_end(&backend->tree);
+    backend->tree = bolt_read_begin(backend->db);
+    for (unsigned i = 0; i < BUCKET_COUNT; i++) {
+        struct slice name = slice_str(bucket_names[i]);
+        if (bolt_bucket(bolt_root(backend->tree), name, &backend->bucket[i]) != ERR_OK) {
+            backend__damaged(bolt_tx_why(backend->tree));
+        }
+    }
+}
+
+static bool tree_get(struct backend *backend, enum backend_bucket bucket, struct slice key,
+                     struct slice *out)
+{
+    enum err err = bolt_get(backend->bucket[bucket], key, out);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        backend__damaged(bolt_tx_why(backend->tree));
+    }
+    return err == ERR_OK;
+}
+
+/* ---- letting go of batches ---------------------------------------------------------------------
+ */
+
+/* Frees a slice of what is garbage. True when nothing is left. */
+static bool free_slice(struct backend *backend, size_t budget)
+{
+    while (!list_empty(&backend->garbage)) {
+        struct batch *batch = CONTAINER_OF(backend->garbage.next, struct batch, link);
+        size_t rows = batch->row_count - batch->row_freed;
+        list_del(&batch->link);
+        if (!batch__free(batch, budget)) {
+            list_add_head(&backend->garbage, &batch->link);
+            return false;
+        }
+        budget -= rows;
+    }
+    return true;
+}
+
+static void free_later(struct task *task)
+{
+    struct backend *backend = CONTAINER_OF(task, struct backend, free_task);
+    if (!free_slice(backend, FREE_SLICE)) {
+        loop_task_add(backend->options.loop, LOOP_CLOSE, task);
+    }
+}
+
+/* A commit on a slow disk can carry very many rows, and letting go of them all at once would hold
+ * the loop: with a loop the rest goes turn by turn. */
+void backend__unref_batch(struct backend *backend, struct batch *batch)
+{
+    if (!batch__unref(batch)) {
+        return;
+    }
+    list_add_tail(&backend->garbage, &batch->link);
+    if (backend->options.loop == NULL) {
+        bool is_empty = free_slice(backend, SIZE_MAX);
+        ASSERT(is_empty);
+    } else {
+        loop_task_add(backend->options.loop, LOOP_CLOSE, &backend->free_task);
+    }
+}
+
+/* ---- committing -------------------------------------------------------------------------------
+ */
+
+static void batch_open(struct backend *backend)
+{
+    uint64_t sequence = backend->open == NULL ? 1 : backend->open->sequence + 1;
+    backend->open = batch__new(sequence);
+    list_add_tail(&backend->batches, &backend->open->link);
+    backend->batch_count++;
+}
+
+/* Adds the meta rows and closes the open batch to writing. False when there is nothing in it. */
+bool backend__seal(struct backend *backend)
+{
+    uint8_t bytes[8];
+    struct batch *batch = backend->open;
+    ASSERT(!backend->is_applying);
+    if (batch->ops == 0 && !backend->is_index_dirty && !backend->is_conf_dirty) {
+        return false;
+    }
+    if (backend->is_index_dirty) {
+        put_be64(bytes, backend->index);
+        batch__set(batch, BUCKET_META, SLICE("consistent_index"), slice_of(bytes, 8), false);
+        put_be64(bytes, backend->term);
+        batch__set(batch, BUCKET_META, SLICE("term"), slice_of(bytes, 8), false);
+        backend->is_index_dirty = false;
+    }
+    if (backend->is_conf_dirty) {
+        batch__set(batch, BUCKET_META, SLICE("confState"), buf_slice(&backend->conf_state), false);
+        backend->is_conf_dirty = false;
+    }
+    batch__seal(batch);
+    batch_open(backend);
+    return true;
+}
+
+static FALLIBLE write_rows(const struct batch *batch, struct bolt_bucket *bucket)
+{
+    uint8_t key[TOMBSTONE_LEN];
+    for (size_t i = 0; i < batch->gone_count; i++) {
+        const struct row_name *name = &batch->gone[i];
+        enum err err = bolt_delete(bucket, revision_encode(name->rev, name->is_tombstone, key));
+        ASSERT(err != ERR_NOT_FOUND);
+        TRY(err);
+    }
+    for (size_t i = 0; i < batch->row_count; i++) {
+        const struct pending_kv *row = &batch->rows[i];
+        if (!row->is_dead) {
+            TRY(bolt_put(bucket, revision_encode(row->rev, row->is_tombstone, key),
+                         slice_of(row->data, row->len)));
+        }
+    }
+    return ERR_OK;
+}
+
+static FALLIBLE write_map(const struct pending_map *map, struct bolt_bucket *bucket)
+{
+    for (const struct pending_row *row = map->head[0]; row != NULL; row = row->next[0]) {
+        if (!row->is_delete) {
+            TRY(bolt_put(bucket, row->key, row->value));
+            continue;
+        }
+        enum err err = bolt_delete(bucket, row->key);
+        if (err != ERR_NOT_FOUND) {
+            TRY(err);
+        }
+    }
+    return ERR_OK;
+}
+
+static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
+{
+    for (unsigned i = 0; i < BUCKET_COUNT; i++) {
+        bool is_key = i == BUCKET_KEY;
+        if (is_key ? batch->row_count + batch->gone_count == 0 : batch->map[i].count == 0) {
+            continue;
+        }
+        struct bolt_bucket *bucket;
+        TRY(bolt_bucket(bolt_root(tx), slice_str(bucket_names[i]), &bucket));
+        if (is_key) {
+            bolt_bucket_set_fill(bucket, KEY_FILL);
+            TRY(write_rows(batch, bucket));
+        } else {
+            TRY(write_map(&batch->map[i], bucket));
+        }
+    }
+    return ERR_OK;
+}
+
+static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
+{
+    struct bolt_tx *tx;
+    TRY(bolt_write_begin(backend->db, &tx, why));
+    for (size_t i = 0; i < backend->commit_batch_count; i++) {
+        enum err err = write_batch(backend->commit_batch[i], tx);
+        if (err != ERR_OK) {
+            errf(why, err, "%s", bolt_tx_why(tx));
+            bolt_rollback(&tx);
+            return err;
+        }
+    }
+    return bolt_commit(&tx, why);
+}
+
+/* On the executor. */
+static void commit_run(struct job *job)
+{
+    struct backend *backend = CONTAINER_OF(job, struct backend, job);
+    backend->commit_err = ERR_OK;
+    if (backend->commit_batch_count > 0) {
+        backend->commit_err = commit_batches(backend, &backend->commit_why);
+    }
+}
+
+static void call_waiters(struct backend *backend)
+{
+    while (!list_empty(&backend->waiters)) {
+        struct commit_waiter *waiter =
+            CONTAINER_OF(backend->waiters.next, struct commit_waiter, link);
+        if (waiter->sequence > backend->commit_sequence) {
+            return;
+        }
+        list_del(&waiter->link);
+        waiter->done(waiter->ctx);
+        mem_free(waiter);
+    }
+}
+
+static void drop_committed(struct backend *backend)
+{
+    for (size_t i = 0; i < backend->commit_batch_count; i++) {
+        struct batch *batch = backend->commit_batch[i];
+        list_del(&batch->link);
+        backend->batch_count--;
+        backend__unref_batch(backend, batch);
+    }
+    backend->commit_batch_count = 0;
+}
+
+/* On the loop, after commit_run(). */
+static void commit_finish(struct backend *backend)
+{
+    if (backend->commit_err != ERR_OK) {
+        fatal("the database cannot be written: %s; what was not written is in the log and comes "
+              "back at the next start, once the disk is well and has space",
+              backend->commit_why.text);
+    }
+    backend->is_committing = false;
+    if (backend->commit_batch_count > 0) {
+        tree_pin(backend);
+        drop_committed(backend);
+        backend->commit_count++;
+        if (backend->options.on_commit != NULL) {
+            struct backend_commit commit = {
+                .ops = backend->commit_ops,
+                .total_ns = env_now_mono(backend->options.env) - backend->commit_start,
+            };
+            backend->options.on_commit(backend->options.ctx, &commit);
+        }
+    }
+    call_waiters(backend);
+}
+
+/* Fills the commit's own fields with all that is sealed, and seals what is open first. */
+static void commit_prepare(struct backend *backend)
+{
+    ASSERT(!backend->is_committing);
+    ASSERT(!backend->is_applying);
+    backend__seal(backend);
+    backend->is_committing = true;
+    backend->is_due = false;
+    backend->commit_batch_count = 0;
+    backend->commit_ops = 0;
+    backend->commit_sequence = backend->open->sequence - 1;
+    LIST_FOR_EACH (&backend->batches, link) {
+        struct batch *batch = CONTAINER_OF(link, struct batch, link);
+        if (!batch->is_sealed) {
+            break;
+        }
+        if (backend->commit_batch_count == BATCHES_MAX) {
+            backend->commit_sequence = batch->sequence - 1;
+            backend->is_due = true;
+            break;
+        }
+        backend->commit_batch[backend->commit_batch_count++] = batch;
+        backend->commit_ops += batch->ops;
+    }
+    backend->commit_start = env_now_mono(backend->options.env);
+}
+
+static bool wants_commit(const struct backend *backend)
+{
+    return backend->is_due || !list_empty(&backend->waiters) ||
+           backend->open->ops >= backend->options.batch_limit;
+}
+
+/* Starts a commit if one is wanted and nothing stands in its way. */
+static void commit_maybe(struct backend *backend)
+{
+    bool is_barred = backend->is_committing || backend->is_applying || backend->is_closing;
+    if (is_barred || !wants_commit(backend)) {
+        return;
+    }
+    commit_prepare(backend);
+    if (backend->options.loop != NULL) {
+        timer_stop(backend->options.loop, &backend->timer);
+    }
+    executor_submit(backend->executor, &backend->job);
+}
+
+static void timer_maybe(struct backend *backend)
+{
+    struct loop *loop = backend->options.loop;
+    if (loop != NULL && !backend->is_due && !timer_running(&backend->timer)) {
+        timer_start(loop, &backend->timer,
+                    loop_now(loop) + backend->options.batch_interval_ms * NS_PER_MS);
+    }
+}
+
+static void commit_done(struct job *job)
+{
+    struct backend *backend = CONTAINER_OF(job, struct backend, job);
+    commit_finish(backend);
+    commit_maybe(backend);
+}
+
+static void interval_passed(struct timer *timer)
+{
+    struct backend *backend = CONTAINER_OF(timer, struct backend, timer);
+    backend->is_due = true;
+    commit_maybe(backend);
+}
+
+/* After every write. */
+static void wrote(struct backend *backend)
+{
+    timer_maybe(backend);
+    if (backend->open->ops >= backend->options.batch_limit) {
+        commit_maybe(backend);
+    }
+}
+
+void backend_force_commit(struct backend *backend, backend_done_fn *done, void *ctx)
+{
+    struct commit_waiter *waiter = NEW(struct commit_waiter);
+    bool is_dirty = backend->open->ops > 0 || backend->is_index_dirty || backend->is_conf_dirty ||
+                    backend->is_applying;
+    waiter->sequence = backend->open->sequence - !is_dirty;
+    waiter->done = done;
+    waiter->ctx = ctx;
+    list_add_tail(&backend->waiters, &waiter->link);
+    commit_maybe(backend);
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
+
+static FALLIBLE ensure_buckets(struct bolt *db, struct errbuf *why)
+{
+    struct bolt_tx *tx = bolt_read_begin(db);
+    struct bolt_bucket *bucket;
+    enum err err = ERR_OK;
+    for (unsigned i = 0; i < BUCKET_COUNT && err == ERR_OK; i++) {
+        err = bolt_bucket(bolt_root(tx), slice_str(bucket_names[i]), &bucket);
+    }
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        errf(why, err, "%s", bolt_tx_why(tx));
+    }
+    bolt_read_end(&tx);
+    if (err != ERR_NOT_FOUND) {
+        return err;
+    }
+    TRY(bolt_write_begin(db, &tx, why));
+    for (unsigned i = 0; i < BUCKET_COUNT; i++) {
+        err = bolt_bucket_ensure(bolt_root(tx), slice_str(bucket_names[i]), &bucket);
+        if (err != ERR_OK) {
+            errf(why, err, "%s", bolt_tx_why(tx));
+            bolt_rollback(&tx);
+            return err;
+        }
+    }
+    return bolt_commit(&tx, why);
+}
+
+static FALLIBLE load_meta(struct backend *backend, struct errbuf *why)
+{
+    struct slice value;
+    const char *path = backend->options.path;
+    if (tree_get(backend, BUCKET_META, SLICE("consistent_index"), &value)) {
+        if (value.len != 8) {
+            return errf(why, ERR_CORRUPT, "%s: consistent_index has %zu bytes instead of 8", path,
+                        value.len);
+        }
+        backend->index = get_be64(value.data);
+    }
+    if (tree_get(backend, BUCKET_META, SLICE("term"), &value)) {
+        if (value.len != 8) {
+            return errf(why, ERR_CORRUPT, "%s: term has %zu bytes instead of 8", path, value.len);
+        }
+        backend->term = get_be64(value.data);
+    }
+    return ERR_OK;
+}
+
+static FALLIBLE load_last_row(struct backend *backend, struct errbuf *why)
+{
+    struct bolt_cursor cursor;
+    struct bolt_item item;
+    bool is_tombstone;
+    bolt_cursor_init(&cursor, backend->bucket[BUCKET_KEY]);
+    enum err err = bolt_cursor_last(&cursor, &item);
+    if (err == ERR_NOT_FOUND) {
+        return ERR_OK;
+    }
+    if (err != ERR_OK) {
+        return errf(why, err, "%s", bolt_tx_why(backend->tree));
+    }
+    if (revision_decode(item.key, &backend->last_row, &is_tombstone) != ERR_OK) {
+        return errf(why, ERR_CORRUPT, "%s: bucket key ends with a key that is no revision",
+                    backend->options.path);
+    }
+    return ERR_OK;
+}
+
+static void backend_free(struct backend *backend)
+{
+    LIST_FOR_EACH (&backend->batches, link) {
+        list_del(link);
+        bool is_last = batch__unref(CONTAINER_OF(link, struct batch, link));
+        ASSERT(is_last);
+        list_add_tail(&backend->garbage, link);
+    }
+    bool is_empty = free_slice(backend, SIZE_MAX);
+    ASSERT(is_empty);
+    if (backend->options.loop != NULL) {
+        loop_task_remove(&backend->free_task);
+    }
+    bolt_read_end(&backend->tree);
+    bolt_close(&backend->db);
+    chunk_pool_fini(&backend->pool);
+    buf_fini(&backend->conf_state);
+    mem_free(backend);
+}
+
+FALLIBLE backend_open(const struct backend_options *options, struct backend **out,
+                      struct errbuf *why)
+{
+    struct backend *backend = NEW(struct backend);
+    backend->options = *options;
+    if (backend->options.batch_interval_ms == 0) {
+        backend->options.batch_interval_ms = BATCH_INTERVAL_MS;
+    }
+    if (backend->options.batch_limit == 0) {
+        backend->options.batch_limit = BATCH_LIMIT;
+    }
+    list_init(&backend->batches);
+    list_init(&backend->waiters);
+    list_init(&backend->garbage);
+    task_init(&backend->free_task, free_later);
+    chunk_pool_init(&backend->pool);
+    buf_init(&backend->conf_state);
+    timer_init(&backend->timer, interval_passed);
+    backend->job = (struct job){.run = commit_run, .done = commit_done};
+    struct bolt_options bolt = {
+        .no_freelist_sync = true,
+        .no_sync = options->no_sync,
+        .initial_map_size = MAP_SIZE,
+    };
+    enum err err = bolt_open(options->env->disk, options->path, &bolt, &backend->db, why);
+    if (err == ERR_OK) {
+        err = ensure_buckets(backend->db, why);
+    }
+    if (err == ERR_OK) {
+        tree_pin(backend);
+        err = load_meta(backend, why);
+    }
+    if (err == ERR_OK) {
+        err = load_last_row(backend, why);
+    }
+    if (err != ERR_OK) {
+        backend_free(backend);
+        return err;
+    }
+    batch_open(backend);
+    backend->executor = env_executor_new(options->env, "backend", 1);
+    *out = backend;
+    return ERR_OK;
+}
+
+void backend_close(struct backend **out)
+{
+    struct backend *backend = *out;
+    if (backend == NULL) {
+        return;
+    }
+    ASSERT(!backend->is_applying);
+    ASSERT(backend->view_count == 0);
+    if (backend->options.loop != NULL) {
+        timer_stop(backend->options.loop, &backend->timer);
+    }
+    backend->is_closing = true;
+    executor_close(&backend->executor);
+    ASSERT(!backend->is_committing);
+    do {
+        commit_prepare(backend);
+        commit_run(&backend->job);
+        commit_finish(backend);
+    } while (wants_commit(backend));
+    backend_free(backend);
+    *out = NULL;
+}
+
+/* ---- entries ----------------------------------------------------------------------------------
+ */
+
+void backend_begin(struct backend *backend)
+{
+    ASSERT(!backend->is_applying);
+    backend->is_applying = true;
+}
+
+void backend_end(struct backend *backend, uint64_t index, uint64_t term)
+{
+    ASSERT(backend->is_applying);
+    backend->is_applying = false;
+    backend_set_consistent_index(backend, index, term);
+    commit_maybe(backend);
+}
+
+bool backend_is_applying(const struct backend *backend)
+{
+    return backend->is_applying;
+}
+
+uint64_t backend_consistent_index(const struct backend *backend)
+{
+    return backend->index;
+}
+
+uint64_t backend_term(const struct backend *backend)
+{
+    return backend->term;
+}
+
+void backend_set_conf_state(struct backend *backend, struct slice json)
+{
+    buf_reset(&backend->conf_state);
+    buf_append_slice(&backend->conf_state, json);
+    backend->is_conf_dirty = true;
+    timer_maybe(backend);
+}
+
+void backend_set_consistent_index(struct backend *backend, uint64_t index, uint64_t term)
+{
+    ASSERT(!backend->is_applying);
+    backend->index = index;
+    backend->term = term;
+    backend->is_index_dirty = true;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------
+ */
+
+void backend_put(struct backend *backend, enum backend_bucket bucket, struct slice key,
+                 struct slice value)
+{
+    ASSERT(bucket != BUCKET_KEY);
+    ASSERT(key.len > 0);
+    ASSERT(key.len <= BOLT_KEY_MAX);
+    batch__set(backend->open, bucket, key, value, false);
+    wrote(backend);
+}
+
+void backend_delete(struct backend *backend, enum backend_bucket bucket, struct slice key)
+{
+    ASSERT(bucket != BUCKET_KEY);
+    ASSERT(key.len > 0);
+    batch__set(backend->open, bucket, key, SLICE_EMPTY, true);
+    wrote(backend);
+}
+
+static struct batch *older_batch(const struct backend *backend, const struct batch *batch)
+{
+    return batch->link.prev == &backend->batches
+               ? NULL
+               : CONTAINER_OF(batch->link.prev, struct batch, link);
+}
+
+bool backend_get(struct backend *backend, enum backend_bucket bucket, struct slice key,
+                 struct slice *out)
+{
+    ASSERT(bucket != BUCKET_KEY);
+    for (const struct batch *batch = backend->open; batch != NULL;
+         batch = older_batch(backend, batch)) {
+        const struct pending_row *row = batch__find(batch, bucket, key);
+        if (row != NULL && row->is_delete) {
+            return false;
+        }
+        if (row != NULL) {
+            *out = row->value;
+            return true;
+        }
+    }
+    return tree_get(backend, bucket, key, out);
+}
+
+uint8_t *backend_row_alloc(struct backend *backend, size_t len, struct chunk **chunk_out)
+{
+    return chunk_alloc(&backend->pool, len, chunk_out);
+}
+
+void backend_put_row(struct backend *backend, struct revision rev, bool is_tombstone,
+                     struct slice row, struct chunk *chunk)
+{
+    ASSERT(revision_cmp(rev, backend->last_row) > 0);
+    backend->last_row = rev;
+    batch__put_row(backend->open, rev, is_tombstone, row, chunk);
+    wrote(backend);
+}
+
+void backend_delete_row(struct backend *backend, struct revision rev, bool is_tombstone)
+{
+    if (!batch__kill_row(backend->open, rev)) {
+        batch__note_gone(backend->open, rev, is_tombstone);
+    }
+    wrote(backend);
+}
+
+bool backend_get_row(struct backend *backend, struct revision rev, struct slice *out)
+{
+    uint8_t key[TOMBSTONE_LEN];
+    for (struct batch *batch = backend->open; batch != NULL; batch = older_batch(backend, batch)) {
+        if (!batch->is_sealed) {
+            batch__sort_gone(batch);
+        }
+        const struct pending_kv *row = batch__row(batch, rev);
+        if (row != NULL) {
+            *out = slice_of(row->data, row->len);
+            return !row->is_dead && !row->is_tombstone;
+        }
+        if (batch__is_gone(batch, rev)) {
+            return false;
+        }
+    }
+    return tree_get(backend, BUCKET_KEY, revision_encode(rev, false, key), out);
+}
+
+/* ---- scans ------------------------------------------------------------------------------------
+ */
+
+void backend_scan(struct backend *backend, enum backend_bucket bucket, struct slice from,
+                  struct slice end, backend_each_fn *each, void *ctx)
+{
+    struct errbuf why;
+    size_t count = 0;
+    struct batch *few[8];
+    struct batch **batches = backend->batch_count <= ARRAY_LEN(few)
+                                 ? few
+                                 : mem_array(backend->batch_count, sizeof(batches[0]));
+    batch__sort_gone(backend->open);
+    LIST_FOR_EACH (&backend->batches, link) {
+        batches[count++] = CONTAINER_OF(link, struct batch, link);
+    }
+    ASSERT(count == backend->batch_count);
+    enum err err = backend__scan(backend->tree, batches, count, bucket, from, end, each, ctx, &why);
+    if (batches != few) {
+        mem_free(batches);
+    }
+    if (err != ERR_OK) {
+        backend__damaged(why.text);
+    }
+}
+
+void backend_scan_rows(struct backend *backend, struct revision from, backend_each_fn *each,
+                       void *ctx)
+{
+    uint8_t key[TOMBSTONE_LEN];
+    backend_scan(backend, BUCKET_KEY, revision_encode(from, false, key), SLICE_EMPTY, each, ctx);
+}
+
+struct bolt_tx *backend_snapshot_begin(struct backend *backend)
+{
+    return bolt_read_begin(backend->db);
+}
+
+/* ---- observers --------------------------------------------------------------------------------
+ */
+
+void backend_stats(const struct backend *backend, struct backend_stats *out)
+{
+    *out = (struct backend_stats){
+        .size = bolt_tx_size(backend->tree),
+        .size_in_use = bolt_tx_size_in_use(backend->tree),
+        .commits = backend->commit_count,
+        .open_views = backend->view_count,
+    };
+    LIST_FOR_EACH (&backend->batches, link) {
+        out->pending_ops += CONTAINER_OF(link, struct batch, link)->ops;
+    }
+}
+
+void backend_check(const struct backend *backend)
+{
+    uint64_t sequence = 0;
+    size_t count = 0;
+    struct revision last = {0};
+    LIST_FOR_EACH (&backend->batches, link) {
+        const struct batch *batch = CONTAINER_OF(link, struct batch, link);
+        batch__check(batch);
+        ASSERT(batch->sequence > sequence);
+        ASSERT(batch->is_sealed == (batch != backend->open));
+        if (batch->row_count > 0) {
+            ASSERT(revision_cmp(batch->rows[0].rev, last) > 0);
+            last = batch->rows[batch->row_count - 1].rev;
+        }
+        sequence = batch->sequence;
+        count++;
+    }
+    ASSERT(count == backend->batch_count);
+    ASSERT(sequence == backend->open->sequence);
+    ASSERT(revision_cmp(last, backend->last_row) <= 0);
+    ASSERT(!backend->is_applying || !backend->is_committing ||
+           backend->commit_sequence < backend->open->sequence);
+}

@@ -1,0 +1,688 @@
+/* Appending.
+ *
+ *   loop thread                          the wal's executor (one thread)
+ *   wal_append: queue
+ *   start: queue -> job, submit  ----->  encode, pwrite, fdatasync, perhaps cut
+ *   done: next job, then done()s <-----
+ *
+ * Invariants:
+ *  1. At most one job is in flight. While it is, only the job touches `tail`; the loop owns
+ *     everything else, including the files of all segments but the last.
+ *  2. What a job writes follows directly on what the one before wrote: offset and checksum chain
+ *     live in `tail`.
+ *  3. Beyond tail.offset the last segment holds only zeros.
+ *  4. A segment gets its name only when its first records are durable, and then the directory is
+ *     synced before anything is acknowledged out of it.
+ *
+ * Encoding happens on the executor, so that a batch costs the loop one submit. */
+#include "storage/wal_priv.h"
+
+#include "base/mem.h"
+
+#define WAL_MAGIC 0x77616c31u
+/* A batch larger than this leaves in several writes, still with one sync: memory stays bounded. */
+#define WRITE_BYTES_MAX ((size_t)1 << 20)
+
+/* What the job in flight owns. */
+struct tail {
+    struct file *file;
+    struct wal__segment segment;
+    uint64_t offset; /* of the next byte in the file, without what is in `out` */
+    uint32_t crc;
+    raft_index last_index;
+    struct raft_hard_state state; /* last one written: begins the next segment */
+    struct buf out;               /* encoded and not yet written */
+    bool is_dirty;                /* written and not yet synced */
+};
+
+struct open_segment {
+    struct wal__segment segment;
+    struct file *file;
+};
+
+/* A preallocated file under a temporary name. */
+struct spare {
+    struct job job;
+    struct wal *wal; /* NULL: the wal was closed meanwhile */
+    struct disk *disk;
+    uint64_t bytes;
+    char *path;
+    struct file *file; /* NULL: it could not be made; the cut will try again and say why */
+};
+
+struct wal_job {
+    struct job job;
+    struct list writes;
+    bool has_deferred;
+    struct raft_hard_state deferred;
+    struct file *spare;        /* in: for the next cut; out: NULL when it was used */
+    struct open_segment *cuts; /* out: segments begun */
+    size_t cut_count;
+    size_t unprepared_count;
+    uint64_t bytes;
+    uint64_t sync_ns;
+    size_t sync_count;
+};
+
+struct wal {
+    uint32_t magic;
+    struct env *env;
+    struct executor *executor;
+    char *dir;
+    struct buf metadata;
+    uint64_t segment_bytes;
+    bool unsafe_no_fsync;
+    wal_synced_fn *synced;
+    void *synced_ctx;
+
+    struct list queue; /* writes that wait for the job in flight */
+    bool has_deferred;
+    struct raft_hard_state deferred;
+    struct open_segment *segments; /* locked ones; the last is the tail */
+    size_t segment_count;
+    size_t segment_cap;
+    struct file *spare;
+    bool is_preparing;
+    struct spare *preparing;
+    unsigned spare_seq;
+    struct wal_stats stats;
+
+    bool is_running;
+    struct wal_job job;
+    struct tail tail;
+};
+
+/* ---- on the executor --------------------------------------------------------------------- */
+
+__attribute__((noreturn)) static void die(const struct wal *wal, const struct errbuf *why)
+{
+    fatal("write-ahead log %s: %s: nothing more can be promised; free or repair the disk and "
+          "start the member again",
+          wal->dir, why->text);
+}
+
+static void flush(struct wal *wal)
+{
+    struct tail *tail = &wal->tail;
+    struct errbuf why;
+    if (tail->out.len == 0) {
+        return;
+    }
+    if (file_pwrite(tail->file, tail->out.data, tail->out.len, tail->offset, &why) != ERR_OK) {
+        die(wal, &why);
+    }
+    tail->offset += tail->out.len;
+    tail->is_dirty = true;
+    wal->job.bytes += tail->out.len;
+    buf_reset(&tail->out);
+}
+
+static void sync_tail(struct wal *wal)
+{
+    struct errbuf why;
+    if (!wal->tail.is_dirty) {
+        return;
+    }
+    if (!wal->unsafe_no_fsync) {
+        mono_ns begun = env_now_mono(wal->env);
+        if (file_sync_data(wal->tail.file, &why) != ERR_OK) {
+            die(wal, &why);
+        }
+        wal->job.sync_ns += env_now_mono(wal->env) - begun;
+        wal->job.sync_count++;
+    }
+    wal->tail.is_dirty = false;
+}
+
+static FALLIBLE make_spare(struct disk *disk, const char *path, uint64_t bytes, struct file **out,
+                           struct errbuf *why)
+{
+    struct file *file = NULL;
+    TRY(disk_open(disk, path, FILE_READ | FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &file, why));
+    enum err err = file_lock(file, FILE_LOCK_OFD_EXCLUSIVE, why);
+    if (err == ERR_OK) {
+        err = file_preallocate(file, bytes, why);
+    }
+    if (err == ERR_OK) {
+        err = file_sync(file, why);
+    }
+    if (err != ERR_OK) {
+        file_close(&file);
+        return err;
+    }
+    *out = file;
+    return ERR_OK;
+}
+
+static struct file *take_spare(struct wal *wal)
+{
+    struct file *file = wal->job.spare;
+    wal->job.spare = NULL;
+    if (file == NULL) {
+        struct errbuf why;
+        char *path = mem_printf("%s/cut.tmp", wal->dir);
+        if (make_spare(wal->env->disk, path, wal->segment_bytes, &file, &why) != ERR_OK) {
+            die(wal, &why);
+        }
+        mem_free(path);
+        wal->job.unprepared_count++;
+    }
+    return file;
+}
+
+/* Gives what was written its final length. */
+static FALLIBLE finish_segment(struct wal *wal, struct errbuf *why)
+{
+    TRY(file_truncate(wal->tail.file, wal->tail.offset, why));
+    if (!wal->unsafe_no_fsync) {
+        TRY(file_sync(wal->tail.file, why));
+    }
+    wal->tail.is_dirty = false;
+    return ERR_OK;
+}
+
+/* The first records of the next segment, durable before it gets its name. */
+static FALLIBLE begin_segment(struct wal *wal, struct file *file, struct wal__segment segment,
+                              struct errbuf *why)
+{
+    struct tail *tail = &wal->tail;
+    tail->file = file;
+    tail->segment = segment;
+    tail->offset = 0;
+    wal__put_record(&tail->out, &tail->crc, WAL_RECORD_CRC, SLICE_EMPTY, SLICE_EMPTY);
+    wal__put_record(&tail->out, &tail->crc, WAL_RECORD_METADATA, buf_slice(&wal->metadata),
+                    SLICE_EMPTY);
+    if (tail->state.term != 0 || tail->state.vote != 0 || tail->state.commit != 0) {
+        wal__put_state(&tail->out, &tail->crc, &tail->state);
+    }
+    flush(wal);
+    sync_tail(wal);
+    char *path = wal__path(wal->dir, segment);
+    enum err err = disk_rename(wal->env->disk, file->path, path, why);
+    if (err == ERR_OK) {
+        mem_free(file->path);
+        file->path = path;
+        err = disk_sync_dir(wal->env->disk, wal->dir, why);
+    } else {
+        mem_free(path);
+    }
+    return err;
+}
+
+static void cut(struct wal *wal)
+{
+    struct errbuf why;
+    struct wal__segment next = {.seq = wal->tail.segment.seq + 1,
+                                .first = wal->tail.last_index + 1};
+    flush(wal);
+    if (finish_segment(wal, &why) != ERR_OK) {
+        die(wal, &why);
+    }
+    struct file *file = take_spare(wal);
+    if (begin_segment(wal, file, next, &why) != ERR_OK) {
+        die(wal, &why);
+    }
+    struct wal_job *job = &wal->job;
+    job->cuts = mem_realloc(job->cuts, (job->cut_count + 1) * sizeof(job->cuts[0]));
+    job->cuts[job->cut_count++] = (struct open_segment){.segment = next, .file = file};
+}
+
+static void put_state(struct wal *wal, const struct raft_hard_state *state)
+{
+    struct tail *tail = &wal->tail;
+    if (state->term != 0 || state->vote != 0 || state->commit != 0) {
+        wal__put_state(&tail->out, &tail->crc, state);
+        tail->state = *state;
+    }
+}
+
+static void put_entries(struct wal *wal, const struct wal_write *write)
+{
+    struct tail *tail = &wal->tail;
+    for (size_t i = 0; i < write->entry_count; i++) {
+        wal__put_entry(&tail->out, &tail->crc, &write->entries[i]);
+        if (tail->out.len >= WRITE_BYTES_MAX) {
+            flush(wal);
+        }
+    }
+    if (write->entry_count > 0) {
+        tail->last_index = write->entries[write->entry_count - 1].index;
+    }
+}
+
+static void put_write(struct wal *wal, const struct wal_write *write)
+{
+    struct tail *tail = &wal->tail;
+    if (write->snapshot != NULL) {
+        const struct wal_snapshot *snapshot = write->snapshot;
+        struct wal_position at = {.index = snapshot->index, .term = snapshot->term};
+        wal__put_snapshot(&tail->out, &tail->crc, at, &snapshot->conf_state);
+        if (tail->last_index < snapshot->index) {
+            tail->last_index = snapshot->index;
+        }
+    }
+    put_entries(wal, write);
+    if (write->has_hard_state) {
+        put_state(wal, &write->hard_state);
+    }
+    if (tail->offset + tail->out.len >= wal->segment_bytes) {
+        cut(wal);
+    }
+}
+
+static void run(struct job *base)
+{
+    struct wal *wal = CONTAINER_OF(base, struct wal, job.job);
+    bool must_sync = false;
+    ASSERT(wal->magic == WAL_MAGIC);
+    if (wal->job.has_deferred) {
+        put_state(wal, &wal->job.deferred);
+    }
+    LIST_FOR_EACH (&wal->job.writes, node) {
+        const struct wal_write *write = CONTAINER_OF(node, struct wal_write, link);
+        put_write(wal, write);
+        must_sync = must_sync || write->must_sync || write->snapshot != NULL;
+    }
+    flush(wal);
+    if (must_sync) {
+        sync_tail(wal);
+    }
+    if (wal->tail.out.cap > 2 * WRITE_BYTES_MAX) { /* one huge entry: do not keep its room */
+        buf_fini(&wal->tail.out);
+    }
+}
+
+/* ---- the next segment -------------------------------------------------------------------- */
+
+static void spare_run(struct job *base)
+{
+    struct spare *spare = CONTAINER_OF(base, struct spare, job);
+    if (make_spare(spare->disk, spare->path, spare->bytes, &spare->file, NULL) != ERR_OK) {
+        spare->file = NULL;
+    }
+}
+
+static void spare_done(struct job *base)
+{
+    struct spare *spare = CONTAINER_OF(base, struct spare, job);
+    if (spare->wal != NULL) {
+        ASSERT(spare->wal->spare == NULL);
+        spare->wal->spare = spare->file;
+        spare->wal->preparing = NULL;
+    } else {
+        file_close(&spare->file);
+    }
+    mem_free(spare->path);
+    mem_free(spare);
+}
+
+/* Begins to preallocate when the tail is half full. */
+static void prepare_spare(struct wal *wal)
+{
+    if (wal->env->pool == NULL || wal->preparing != NULL || wal->spare != NULL ||
+        wal->tail.offset < wal->segment_bytes / 2) {
+        return;
+    }
+    struct spare *spare = NEW(struct spare);
+    spare->job.run = spare_run;
+    spare->job.done = spare_done;
+    spare->wal = wal;
+    spare->disk = wal->env->disk;
+    spare->bytes = wal->segment_bytes;
+    spare->path = mem_printf("%s/%u.tmp", wal->dir, wal->spare_seq++ % 2);
+    wal->preparing = spare;
+    executor_submit(wal->env->pool, &spare->job);
+}
+
+/* ---- on the loop ------------------------------------------------------------------------- */
+
+static void segments_add(struct wal *wal, struct open_segment segment)
+{
+    if (wal->segment_count == wal->segment_cap) {
+        wal->segment_cap = wal->segment_cap == 0 ? 8 : 2 * wal->segment_cap;
+        wal->segments = mem_realloc(wal->segments, wal->segment_cap * sizeof(wal->segments[0]));
+    }
+    wal->segments[wal->segment_count++] = segment;
+}
+
+static void start(struct wal *wal)
+{
+    ASSERT(!wal->is_running);
+    ASSERT(!list_empty(&wal->queue));
+    struct wal_job *job = &wal->job;
+    list_splice(&job->writes, &wal->queue);
+    job->has_deferred = wal->has_deferred;
+    job->deferred = wal->deferred;
+    wal->has_deferred = false;
+    job->spare = wal->spare;
+    wal->spare = NULL;
+    wal->is_running = true;
+    executor_submit(wal->executor, &job->job);
+}
+
+/* Takes over what the job did and forgets it; *finished gets its writes. */
+static void collect(struct wal *wal, struct list *finished)
+{
+    struct wal_job *job = &wal->job;
+    for (size_t i = 0; i < job->cut_count; i++) {
+        segments_add(wal, job->cuts[i]);
+    }
+    wal->stats.cuts += job->cut_count;
+    wal->stats.cuts_unprepared += job->unprepared_count;
+    wal->stats.bytes += job->bytes;
+    wal->stats.syncs += job->sync_count;
+    if (job->spare != NULL) { /* not used; else one may have come meanwhile */
+        ASSERT(wal->spare == NULL);
+        wal->spare = job->spare;
+        job->spare = NULL;
+    }
+    mem_free(job->cuts);
+    job->cuts = NULL;
+    job->cut_count = 0;
+    job->unprepared_count = 0;
+    list_splice(finished, &job->writes);
+    wal->is_running = false;
+}
+
+static void done(struct job *base)
+{
+    struct wal *wal = CONTAINER_OF(base, struct wal, job.job);
+    struct wal_job *job = &wal->job;
+    struct list finished;
+    list_init(&finished);
+    uint64_t sync_ns = job->sync_ns;
+    uint64_t bytes = job->bytes;
+    size_t sync_count = job->sync_count;
+    collect(wal, &finished);
+    job->sync_ns = 0;
+    job->bytes = 0;
+    job->sync_count = 0;
+    prepare_spare(wal);
+    if (!list_empty(&wal->queue)) { /* the disk first, then those who waited for it */
+        start(wal);
+    }
+    if (wal->synced != NULL && sync_count > 0) {
+        wal->synced(sync_ns, bytes, wal->synced_ctx);
+    }
+    for (struct list *node = list_pop(&finished); node != NULL; node = list_pop(&finished)) {
+        struct wal_write *write = CONTAINER_OF(node, struct wal_write, link);
+        wal->stats.appends++;
+        write->done(write);
+    }
+}
+
+void wal_append(struct wal *wal, struct wal_write *write)
+{
+    ASSERT(wal->magic == WAL_MAGIC);
+    ASSERT(write->done != NULL);
+    ASSERT(write->entry_count == 0 || write->entries != NULL);
+    SLOW_ASSERT(write->snapshot == NULL || write->snapshot->index > 0);
+    list_add_tail(&wal->queue, &write->link);
+    if (write->has_hard_state) { /* newer than what was put off */
+        wal->has_deferred = false;
+    }
+    if (!wal->is_running) {
+        start(wal);
+    }
+}
+
+void wal_defer_state(struct wal *wal, const struct raft_hard_state *state)
+{
+    ASSERT(wal->magic == WAL_MAGIC);
+    wal->has_deferred = true;
+    wal->deferred = *state;
+}
+
+void wal_release_to(struct wal *wal, raft_index index)
+{
+    size_t above = 0;
+    while (above < wal->segment_count && wal->segments[above].segment.first < index) {
+        above++;
+    }
+    if (above < 2) {
+        return;
+    }
+    size_t released = above - 1; /* never the last one */
+    for (size_t i = 0; i < released; i++) {
+        file_close(&wal->segments[i].file);
+    }
+    wal->segment_count -= released;
+    memmove(wal->segments, wal->segments + released, wal->segment_count * sizeof(wal->segments[0]));
+}
+
+/* ---- opening and closing ----------------------------------------------------------------- */
+
+static FALLIBLE lock_segments(struct wal *wal, const struct wal__segments *segments,
+                              struct errbuf *why)
+{
+    for (size_t i = 0; i < segments->count; i++) {
+        struct open_segment segment = {.segment = segments->list[i]};
+        char *path = wal__path(wal->dir, segment.segment);
+        enum err err = disk_open(wal->env->disk, path, FILE_READ | FILE_WRITE, &segment.file, why);
+        mem_free(path);
+        TRY(err);
+        segments_add(wal, segment); /* before the lock, so that closing finds it */
+        TRY(file_lock(segment.file, FILE_LOCK_OFD_EXCLUSIVE, why));
+    }
+    return ERR_OK;
+}
+
+static FALLIBLE copy_file(struct file *from, struct file *to, uint64_t size, struct errbuf *why)
+{
+    struct buf chunk = {0};
+    enum err err = ERR_OK;
+    for (uint64_t at = 0; at < size && err == ERR_OK;) {
+        size_t want = size - at < WRITE_BYTES_MAX ? (size_t)(size - at) : WRITE_BYTES_MAX;
+        size_t got = 0;
+        buf_reset(&chunk);
+        err = file_pread(from, buf_extend(&chunk, want), want, at, &got, why);
+        if (err == ERR_OK) {
+            err = got == 0 ? errf(why, ERR_IO, "%s: ended while it was copied", from->path)
+                           : file_pwrite(to, chunk.data, got, at, why);
+        }
+        at += got;
+    }
+    buf_fini(&chunk);
+    return err;
+}
+
+/* Puts a copy of the torn segment aside and cuts the torn record off. */
+static FALLIBLE repair(struct wal *wal, uint64_t offset, char **copy_out, struct errbuf *why)
+{
+    struct file *torn = wal->segments[wal->segment_count - 1].file;
+    struct file *copy = NULL;
+    uint64_t size;
+    TRY(file_size(torn, &size, why));
+    char *path = mem_printf("%s.broken", torn->path);
+    enum err err = disk_open(wal->env->disk, path,
+                             FILE_READ | FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &copy, why);
+    if (err == ERR_OK) {
+        err = copy_file(torn, copy, size, why);
+    }
+    if (err == ERR_OK) {
+        err = file_sync(copy, why);
+    }
+    file_close(&copy);
+    if (err == ERR_OK) {
+        err = file_truncate(torn, offset, why);
+    }
+    if (err == ERR_OK) {
+        err = file_sync(torn, why);
+    }
+    if (err != ERR_OK) {
+        mem_free(path);
+        return err;
+    }
+    *copy_out = path;
+    return ERR_OK;
+}
+
+/* A zero frame ended the log, but parts of a batch that was never acknowledged may follow it:
+ * writing over some of them would leave the others to be taken for records. Cutting the rest off
+ * and allocating it again costs less than reading it. */
+static FALLIBLE zero_rest(struct wal *wal, struct errbuf *why)
+{
+    struct tail *tail = &wal->tail;
+    uint64_t full;
+    TRY(file_size(tail->file, &full, why));
+    full = full > wal->segment_bytes ? full : wal->segment_bytes;
+    TRY(file_truncate(tail->file, tail->offset, why));
+    TRY(file_preallocate(tail->file, full, why));
+    return wal->unsafe_no_fsync ? ERR_OK : file_sync(tail->file, why);
+}
+
+static FALLIBLE read_repairing(struct wal *wal, const struct wal__segments *segments,
+                               struct wal_position start_at, struct wal_contents *contents,
+                               struct wal__tail *read, struct errbuf *why)
+{
+    TRY(wal__read_all(wal->env->disk, wal->dir, segments, start_at, contents, read, why));
+    if (!read->is_torn) {
+        return ERR_OK;
+    }
+    char *copy;
+    wal_contents_fini(contents);
+    TRY(repair(wal, read->offset, &copy, why));
+    enum err err = wal__read_all(wal->env->disk, wal->dir, segments, start_at, contents, read, why);
+    if (err != ERR_OK) {
+        mem_free(copy);
+        return err;
+    }
+    ASSERT(!read->is_torn); /* the file now ends with a whole record */
+    contents->repaired = copy;
+    return ERR_OK;
+}
+
+static FALLIBLE open_log(struct wal *wal, struct wal_position start_at,
+                         struct wal_contents *contents, struct errbuf *why)
+{
+    struct wal__segments segments;
+    struct wal__tail read;
+    TRY(wal__list(wal->env->disk, wal->dir, &segments, why));
+    enum err err = wal__select(&segments, wal->dir, start_at.index, why);
+    if (err == ERR_OK) {
+        err = lock_segments(wal, &segments, why);
+    }
+    if (err == ERR_OK) {
+        err = read_repairing(wal, &segments, start_at, contents, &read, why);
+    }
+    if (err == ERR_OK) {
+        const struct open_segment *last = &wal->segments[wal->segment_count - 1];
+        wal->tail.file = last->file;
+        wal->tail.segment = last->segment;
+        wal->tail.offset = read.offset;
+        wal->tail.crc = read.crc;
+        wal->tail.last_index = read.last_index;
+        wal->tail.state = contents->hard_state;
+        buf_append_slice(&wal->metadata, buf_slice(&contents->metadata));
+        err = zero_rest(wal, why);
+        if (err != ERR_OK) {
+            wal_contents_fini(contents);
+        }
+    }
+    wal__segments_fini(&segments);
+    return err;
+}
+
+static void free_wal(struct wal *wal)
+{
+    for (size_t i = 0; i < wal->segment_count; i++) {
+        file_close(&wal->segments[i].file);
+    }
+    file_close(&wal->spare);
+    if (wal->preparing != NULL) {
+        wal->preparing->wal = NULL;
+    }
+    mem_free(wal->segments);
+    mem_free(wal->dir);
+    buf_fini(&wal->metadata);
+    buf_fini(&wal->tail.out);
+    wal->magic = 0;
+    mem_free(wal);
+}
+
+FALLIBLE wal_open(const struct wal_config *config, struct wal_position start_at, struct wal **out,
+                  struct wal_contents *contents_out, struct errbuf *why)
+{
+    struct wal *wal = NEW(struct wal);
+    struct wal_contents contents = {0};
+    wal->magic = WAL_MAGIC;
+    wal->env = config->env;
+    wal->dir = mem_strdup(config->dir);
+    wal->segment_bytes = config->segment_bytes == 0 ? WAL_SEGMENT_BYTES : config->segment_bytes;
+    wal->unsafe_no_fsync = config->unsafe_no_fsync;
+    wal->synced = config->synced;
+    wal->synced_ctx = config->synced_ctx;
+    list_init(&wal->queue);
+    list_init(&wal->job.writes);
+    list_init(&wal->job.job.link);
+    wal->job.job.run = run;
+    wal->job.job.done = done;
+    enum err err = open_log(wal, start_at, &contents, why);
+    if (err != ERR_OK) {
+        free_wal(wal);
+        return err;
+    }
+    wal->executor = env_executor_new(wal->env, "wal", 1);
+    wal_check(wal);
+    *out = wal;
+    *contents_out = contents;
+    return ERR_OK;
+}
+
+void wal_close(struct wal **wal_at)
+{
+    struct wal *wal = *wal_at;
+    if (wal == NULL) {
+        return;
+    }
+    ASSERT(wal->magic == WAL_MAGIC);
+    ASSERT(wal_is_idle(wal));
+    executor_close(&wal->executor);
+    if (wal->has_deferred) {
+        put_state(wal, &wal->deferred);
+        flush(wal);
+    }
+    sync_tail(wal);
+    free_wal(wal);
+    *wal_at = NULL;
+}
+
+/* ---- observers --------------------------------------------------------------------------- */
+
+void wal_stats(const struct wal *wal, struct wal_stats *out)
+{
+    *out = wal->stats;
+}
+
+size_t wal_segment_count(const struct wal *wal)
+{
+    return wal->segment_count;
+}
+
+bool wal_is_idle(const struct wal *wal)
+{
+    return !wal->is_running && list_empty(&wal->queue);
+}
+
+uint64_t wal__tail_offset(const struct wal *wal)
+{
+    ASSERT(wal_is_idle(wal));
+    return wal->tail.offset;
+}
+
+void wal_check(const struct wal *wal)
+{
+    ASSERT(wal->magic == WAL_MAGIC);
+    ASSERT(wal->segment_count > 0);
+    for (size_t i = 1; i < wal->segment_count; i++) {
+        const struct wal__segment *before = &wal->segments[i - 1].segment;
+        ASSERT(wal->segments[i].segment.seq == before->seq + 1);
+        ASSERT(wal->segments[i].segment.first >= before->first);
+    }
+    if (!wal->is_running) {
+        ASSERT(list_empty(&wal->queue));
+        ASSERT(list_empty(&wal->job.writes));
+        ASSERT(wal->tail.file == wal->segments[wal->segment_count - 1].file);
+        ASSERT(wal->tail.out.len == 0);
+    }
+}
