@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 KINDS = ["even", "growing", "shrinking", "nested"]
-SEEDS = 6
+SEEDS = 3
 GOPATH = "/usr/share/gocode"
 PACKAGE = "go.etcd.io/bbolt"
 

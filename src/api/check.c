@@ -3,9 +3,9 @@
  * No key may be put twice, or put and deleted, in one branch of a Txn, nested branches included;
  * the two branches of one nested Txn exclude each other, so the same key may be put in both.
  * A level's deletes are collected first, then each nested Txn's puts and deletes in order, then
- * the level's own puts. Compatibility: etcd compares a delete whose range_end is "\0" (every key
- * from here) as an interval that ends at "\0", so only a put of its very first key collides with
- * it; api/check_test.c pins that. */
+ * the level's own puts. Compatibility: etcd takes a delete's range_end literally, so one of "\0"
+ * (every key from here) is an interval that ends before it begins and collides with nothing;
+ * api/check_test.c pins that. */
 #include "api/check.h"
 
 #include "base/coll.h"
@@ -154,7 +154,7 @@ static bool is_deleted(const struct writes *writes, struct slice key)
     for (size_t i = 0; i < writes->delete_count; i++) {
         const struct interval *del = &writes->deletes[i];
         int order = slice_cmp(del->begin, key);
-        if (order == 0 || (order < 0 && !del->is_point && slice_cmp(del->end, key) > 0)) {
+        if (del->is_point ? order == 0 : order <= 0 && slice_cmp(key, del->end) < 0) {
             return true;
         }
     }

@@ -7,6 +7,7 @@
 
 #define MAGNITUDE_MAX ((uint64_t)1 << 63)
 #define FLOAT_TEXT_MAX 512
+#define EXPONENT_PLAIN_MAX 6 /* %g with the shortest digits shows 1000000 as 1e+06 */
 
 static enum err syntax(struct errbuf *why)
 {
@@ -314,7 +315,7 @@ void go_format_float_v(double number, struct buf *out)
     int point;
     shortest(fabs(number), digits, &count, &point);
     int exponent = point - 1;
-    if (exponent >= -4 && exponent < 21) {
+    if (exponent >= -4 && exponent < EXPONENT_PLAIN_MAX) {
         format_plain(digits, count, point, out);
         return;
     }

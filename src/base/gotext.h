@@ -41,7 +41,7 @@ void go_format_duration(int64_t duration_ns, struct buf *out);
 
 /* strconv 'f' -1: the shortest decimal that reads back, without exponent; "NaN" "+Inf" "-Inf". */
 void go_format_float(double number, struct buf *out);
-/* fmt %v of a float64: 'g' -1 with Go's exponent rule (exponent < -4 or >= 21). */
+/* fmt %v and %g of a float64, 'g' -1: with an exponent below 0.0001 and from 1e+06 on. */
 void go_format_float_v(double number, struct buf *out);
 
 /* %q: a double-quoted Go string; what does not print is escaped. Appends. */

@@ -541,6 +541,9 @@ FALLIBLE url_map_parse(struct arena *arena, struct slice text, struct url_map *o
         return errf(why, ERR_INVALID, "a cluster may have at most %d URLs, this one has %zu",
                     URL_COUNT_MAX, most);
     }
+    if (text.len > 0 && memchr(text.data, 0, text.len) != NULL) {
+        return errf(why, ERR_INVALID, "a member's name must not have a zero byte in it");
+    }
     struct named *pairs = arena_alloc(arena, most * sizeof(*pairs));
     size_t count = split_pairs(text, pairs);
     struct url_map map = {.items = arena_zalloc(arena, (count + 1) * sizeof(*map.items))};
@@ -720,9 +723,13 @@ static bool take_group(struct slice *text, unsigned *out)
 /* Opens the "::" at `gap` with zeros. */
 static void spread(uint8_t bytes[16], size_t len, size_t gap)
 {
+    uint8_t spread_bytes[16] = {0};
+    ASSERT(gap <= len);
+    ASSERT(len <= 16);
     size_t tail = len - gap;
-    memmove(bytes + 16 - tail, bytes + gap, tail);
-    memset(bytes + gap, 0, 16 - len);
+    memcpy(spread_bytes, bytes, gap);
+    memcpy(spread_bytes + (16 - tail), bytes + gap, tail);
+    memcpy(bytes, spread_bytes, sizeof(spread_bytes));
 }
 
 static bool parse_ip6(struct slice text, uint8_t bytes[16])

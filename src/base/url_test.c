@@ -189,6 +189,18 @@ TEST(url, a_cluster_without_a_url_is_refused)
     arena_fini(&arena);
 }
 
+TEST(url, names_that_only_differ_behind_a_zero_byte_are_refused)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct url_map map;
+    struct errbuf why;
+    assert_int_equal(url_map_parse(&arena, SLICE("a\0a=http://a:1,a=http://a:3"), &map, &why),
+                     ERR_INVALID);
+    assert_string_equal(why.text, "a member's name must not have a zero byte in it");
+    arena_fini(&arena);
+}
+
 TEST(url, host_and_port_split_as_nets)
 {
     static const struct {

@@ -29,6 +29,7 @@ struct h2 {
     void *ctx;
     struct h2_options options;
     struct outq *out; /* while h2_send() runs */
+    size_t out_limit;
     uint64_t now_ns;
     struct budget resets;
     struct budget controls;
@@ -90,6 +91,45 @@ static void spend(struct h2 *h2, struct budget *budget, const char *what)
 
 /* ---- events ---------------------------------------------------------------------------- */
 
+/* Every frame passes here, also those that nghttp2 ignores or refuses. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(session);
+    if (head->type != NGHTTP2_CONTINUATION) {
+        h2->in_block = head->type == NGHTTP2_HEADERS;
+    }
+    switch (head->type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+    case NGHTTP2_WINDOW_UPDATE:
+        break;
+    case NGHTTP2_DATA:
+        if (head->length == 0) {
+            spend(h2, &h2->controls, "too_many_empty_frames");
+        }
+        break;
+    case NGHTTP2_RST_STREAM:
+        spend(h2, &h2->resets, "too_many_resets");
+        break;
+    default:
+        spend(h2, &h2->controls, "too_many_control_frames");
+        break;
+    }
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                            void *user)
+{
+    struct h2 *h2 = user;
+    UNUSED(session);
+    UNUSED(frame);
+    UNUSED(error);
+    h2->in_block = false;
+    return 0;
+}
+
 static void *stream_of(struct h2 *h2, int32_t id)
 {
     return id == 0 ? NULL : nghttp2_session_get_stream_user_data(h2->session, id);
@@ -100,7 +140,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = user;
     h2->block_bytes = 0;
     h2->block_count = 0;
-    h2->in_block = true;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
@@ -108,6 +147,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     void *stream = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
     if (stream == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     nghttp2_session_set_stream_user_data(session, id, stream);
@@ -126,6 +166,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         h2->block_count > h2->options.header_count_max) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   NGHTTP2_FRAME_SIZE_ERROR);
+        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     void *stream = stream_of(h2, frame->hd.stream_id);
@@ -159,25 +200,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_headers_done(h2, frame);
         break;
     case NGHTTP2_DATA:
-        if (frame->hd.length == 0) {
-            spend(h2, &h2->controls, "too_many_empty_frames");
-        }
         break;
-    case NGHTTP2_RST_STREAM:
-        spend(h2, &h2->resets, "too_many_resets");
-        return 0;
     case NGHTTP2_PING:
         h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
-        spend(h2, &h2->controls, "too_many_control_frames");
         return 0;
     case NGHTTP2_GOAWAY:
         h2->handler.goaway(h2->ctx, frame->goaway.last_stream_id, frame->goaway.error_code,
                            slice_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len));
-        return 0;
-    case NGHTTP2_SETTINGS:
-    case NGHTTP2_PRIORITY:
-    case NGHTTP2_PRIORITY_UPDATE:
-        spend(h2, &h2->controls, "too_many_control_frames");
         return 0;
     default:
         return 0;
@@ -295,10 +324,17 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     UNUSED(source);
     ASSERT(h2->out != NULL);
     ASSERT(frame->data.padlen == 0);
+    void *stream = stream_of(h2, frame->hd.stream_id);
+    if (stream == NULL) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    if (h2->out->len >= h2->out_limit) {
+        /* One call of mem_send sends DATA frames until it has something else to return: this is
+         * the only place to stop it. The frame waits, with the bytes that pull() promised. */
+        return NGHTTP2_ERR_WOULDBLOCK;
+    }
     outq_append(h2->out, head, 9);
     if (len > 0) {
-        void *stream = stream_of(h2, frame->hd.stream_id);
-        ASSERT(stream != NULL);
         uint64_t before = h2->out->len;
         h2->handler.write(stream, h2->out, len);
         ASSERT(h2->out->len == before + len);
@@ -315,6 +351,8 @@ static nghttp2_session_callbacks *callbacks_new(void)
     ASSERT(rv == 0);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -331,6 +369,8 @@ static nghttp2_option *option_new(bool is_client)
     ASSERT(rv == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    /* nghttp2's own limit would say INTERNAL_ERROR: it stands behind ours. */
+    nghttp2_option_set_stream_reset_rate_limit(option, 4 * H2_RESETS_BURST, 4 * H2_RESETS_PER_SEC);
     if (is_client) {
         /* A grpc-message may end in a blank: grpc-go sends it as it is. */
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
@@ -421,6 +461,7 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
 {
     ASSERT(h2->out == NULL);
     h2->out = out;
+    h2->out_limit = limit;
     bool is_limited = false;
     for (;;) {
         if (out->len >= limit) {
@@ -434,6 +475,7 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
             break;
         }
         if (len == 0) {
+            is_limited = out->len >= limit && nghttp2_session_want_write(h2->session) != 0;
             break;
         }
         outq_append(out, data, (size_t)len);

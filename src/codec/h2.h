@@ -63,7 +63,8 @@ struct h2_handler {
     void (*closed)(void *stream, uint32_t code);
     /* How many bytes, at most `max`, may be taken for the next DATA frame, and what follows. */
     enum h2_pull (*pull)(void *stream, size_t max, size_t *len_out);
-    /* Appends exactly the `len` bytes that pull() promised. */
+    /* Appends exactly the `len` bytes that pull() promised, maybe some time ago: a body must not
+     * shrink before closed(). */
     void (*write)(void *stream, struct outq *out, size_t len);
     /* A PING arrived (is_ack: the answer to h2_ping()). */
     void (*ping)(void *ctx, bool is_ack);
@@ -82,7 +83,7 @@ struct h2_options {
 
 /* Budgets against floods: tokens refill evenly; without one left the session ends with
  * GOAWAY(ENHANCE_YOUR_CALM). Resets count whoever sent them (CVE-2023-44487, CVE-2025-8671);
- * control frames are SETTINGS, PING, PRIORITY, PRIORITY_UPDATE and empty DATA. */
+ * control frames are empty DATA and all others but HEADERS, CONTINUATION and WINDOW_UPDATE. */
 #define H2_RESETS_BURST 2000
 #define H2_RESETS_PER_SEC 200
 #define H2_CONTROL_BURST 4000

@@ -84,6 +84,20 @@ static size_t first_word(const struct pflag_set *flags, const char *const *args,
     return count;
 }
 
+const struct command *command_next_child(const struct command *parent,
+                                         const struct command *previous)
+{
+    const struct command *next = NULL;
+    for (size_t i = 0; i < parent->child_count; i++) {
+        const struct command *child = &parent->children[i];
+        if ((previous == NULL || strcmp(child->name, previous->name) > 0) &&
+            (next == NULL || strcmp(child->name, next->name) < 0)) {
+            next = child;
+        }
+    }
+    return next;
+}
+
 /* The child of that name, else the only one whose name starts so. */
 static const struct command *find_child(const struct command *parent, const char *name)
 {

@@ -29,7 +29,7 @@ struct command {
     size_t flag_count;
     const struct pflag_spec *shared_flags; /* for this command and those below it */
     size_t shared_flag_count;
-    const struct command *children; /* by name in byte order */
+    const struct command *children; /* in the order of suggestions; help sorts by name */
     size_t child_count;
     command_run_fn *run;         /* NULL: prints its help */
     command_args_fn *check_args; /* NULL: anything goes */
@@ -96,6 +96,10 @@ void command_name(const struct command_path *path, struct buf *out);
 /* NAME, USAGE, COMMANDS, … in etcdctl's layout. Appends. */
 void command_usage(const struct command_program *program, const struct command_path *path,
                    bool with_help, struct buf *out);
+
+/* The child that follows `previous` (NULL: the first) by name, or NULL. */
+const struct command *command_next_child(const struct command *parent,
+                                         const struct command *previous);
 
 /* "\n\nDid you mean this?\n\tget\n", or nothing. Appends. */
 void command_suggest(const struct command *parent, const char *typed, struct buf *out);

@@ -68,8 +68,8 @@ static const struct pflag *open_flag(const struct pflag_set *flags, const char *
 
 static void offer_children(const struct command *parent, const char *typed, struct buf *out)
 {
-    for (size_t i = 0; i < parent->child_count; i++) {
-        const struct command *child = &parent->children[i];
+    const struct command *child = NULL;
+    while ((child = command_next_child(parent, child)) != NULL) {
         if (!child->is_hidden) {
             offer(child->name, child->summary, typed, out);
         }

@@ -84,8 +84,8 @@ static void append_flags(const char *title, const struct command_path *path,
 
 static void append_commands(const struct command *parent, const char *prefix, struct buf *lines)
 {
-    for (size_t i = 0; i < parent->child_count; i++) {
-        const struct command *child = &parent->children[i];
+    const struct command *child = NULL;
+    while ((child = command_next_child(parent, child)) != NULL) {
         if (child->is_hidden) {
             continue;
         }

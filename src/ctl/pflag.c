@@ -45,12 +45,12 @@ void pflag_set_free(struct pflag_set **set)
 /* ---- values ---------------------------------------------------------------------------- */
 
 static enum err number_error(const char *function, const char *value, const struct errbuf *cause,
-                             enum err err, struct buf *why)
+                             struct buf *why)
 {
     buf_printf(why, "strconv.%s: parsing ", function);
     go_quote(slice_str(value), why);
     buf_printf(why, ": %s", cause->text);
-    return err;
+    return ERR_INVALID; /* out of range is wrong too */
 }
 
 /* One field of a CSV line; *at moves behind it and its comma. Go's encoding/csv. */
@@ -134,22 +134,23 @@ static FALLIBLE value_set(struct pflag_set *set, struct pflag *flag, const char 
     switch (flag->spec->type) {
     case PFLAG_BOOL:
         err = go_parse_bool(text, &flag->boolean, &cause);
-        return err == ERR_OK ? err : number_error("ParseBool", value, &cause, err, why);
+        return err == ERR_OK ? err : number_error("ParseBool", value, &cause, why);
     case PFLAG_STRING:
         flag->text = arena_strndup(&set->arena, value, text.len);
         return ERR_OK;
     case PFLAG_INT64:
         err = go_parse_int(text, 0, 64, &flag->number, &cause);
-        return err == ERR_OK ? err : number_error("ParseInt", value, &cause, err, why);
+        return err == ERR_OK ? err : number_error("ParseInt", value, &cause, why);
     case PFLAG_UINT64:
         err = go_parse_uint(text, 0, 64, &flag->unsigned_number, &cause);
-        return err == ERR_OK ? err : number_error("ParseUint", value, &cause, err, why);
+        return err == ERR_OK ? err : number_error("ParseUint", value, &cause, why);
     case PFLAG_DURATION:
         err = go_parse_duration(text, &flag->number, &cause);
         if (err != ERR_OK) {
             buf_append_str(why, cause.text);
+            return ERR_INVALID;
         }
-        return err;
+        return ERR_OK;
     case PFLAG_STRINGS:
         return list_set(set, flag, value, why);
     }

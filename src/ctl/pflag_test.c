@@ -42,6 +42,7 @@ static const char *parse(const char *line, struct buf *out)
     if (err == ERR_NOT_FOUND) {
         buf_append_str(out, "help");
     } else if (err != ERR_OK) {
+        assert_int_equal(err, ERR_INVALID);
         buf_append_slice(out, buf_slice(&why));
     } else {
         for (size_t i = 0; i < pflag_count(set); i++) {

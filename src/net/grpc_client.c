@@ -137,7 +137,7 @@ stream_end(struct grpc_stream *stream, uint32_t status, const char *format, ...)
         buf_reset(&stream->message);
         buf_append_str(&stream->message, text);
     }
-    outq_clear(&stream->body);
+    /* The body stays: the session may have been promised bytes of it. */
     list_del(&stream->notify_link);
     list_del(&stream->link);
     list_add_tail(&conn->ended, &stream->link);

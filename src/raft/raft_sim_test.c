@@ -112,6 +112,7 @@ struct world {
     bool changes_members;
     bool pre_vote;
     bool check_quorum;
+    bool steps_down;
     unsigned weights[EVENTS];
     uint64_t weight_sum;
 
@@ -169,19 +170,27 @@ static struct node *node_of(struct world *w, raft_id id)
     return &w->nodes[id - 1];
 }
 
+/* A transport knows, and must say, how sending a snapshot went. */
+static void net_lost(struct world *w, const struct raft_message *m)
+{
+    struct node *from = node_of(w, m->from);
+    if (m->type == RAFT_MSG_SNAP && from->raft != NULL) {
+        raft_report_snapshot(from->raft, m->to, false);
+    }
+}
+
 static void net_send(struct world *w, const struct raft_message *m)
 {
     if (w->is_cut[m->from - 1] || w->is_cut[m->to - 1] || chance(&w->rng, w->drop_percent)) {
-        struct node *from = node_of(w, m->from);
-        if (m->type == RAFT_MSG_SNAP && from->raft != NULL) {
-            raft_report_snapshot(from->raft, m->to, false);
-        }
+        net_lost(w, m);
         return;
     }
     if (w->net_count == NET_MAX) {
         size_t victim = below(&w->rng, NET_MAX);
-        message_free(&w->net[victim]);
+        struct raft_message lost = w->net[victim];
         w->net[victim] = w->net[--w->net_count];
+        net_lost(w, &lost);
+        message_free(&lost);
     }
     w->net[w->net_count++] = message_copy(m);
 }
@@ -349,8 +358,9 @@ static void node_start(struct world *w, struct node *node)
     config.election_ticks = 5;
     config.pre_vote = w->pre_vote;
     config.check_quorum = w->check_quorum;
+    config.step_down_on_removal = w->steps_down;
     config.inflight_max = 1 + (uint32_t)below(&w->rng, 4);
-    config.message_bytes_max = 1 + below(&w->rng, 100);
+    config.message_bytes_max = chance(&w->rng, 50) ? 1 : 1 + below(&w->rng, 100);
     config.hard_state = disk->hard;
     config.snapshot = disk->snapshot;
     config.entries = entries;
@@ -515,6 +525,7 @@ static void deliver_one(struct world *w)
         }
     } else if (from->raft != NULL) {
         raft_report_unreachable(from->raft, m.to);
+        net_lost(w, &m);
     }
     drain(w, to);
     drain(w, from);
@@ -631,8 +642,8 @@ static const struct event {
 } events[] = {
     {deliver_any, 450},        {tick_node, 150}, {persist_one, 180},
     {apply_one, 120},          {propose, 40},    {ask_read, 20},
-    {crash_node, 6},           {cut_or_join, 6}, {transfer, 4},
-    {snapshot_and_compact, 8}, {forget, 2},      {campaign, 4},
+    {crash_node, 4},           {cut_or_join, 6}, {transfer, 8},
+    {snapshot_and_compact, 8}, {forget, 2},      {campaign, 12},
     {change_members, 6},
 };
 _Static_assert(ARRAY_LEN(events) == EVENTS, "one weight each");
@@ -684,6 +695,7 @@ static void world_init(struct world *w, uint64_t seed)
     w->changes_members = chance(&w->rng, 50);
     w->pre_vote = chance(&w->rng, 50);
     w->check_quorum = chance(&w->rng, 50);
+    w->steps_down = chance(&w->rng, 50);
     weights_draw(w);
     w->applied_last = BASE;
     struct raft_conf_state conf_state = {0};
@@ -712,6 +724,23 @@ static void world_fini(struct world *w)
         message_free(&w->net[i]);
     }
     mem_free(w);
+}
+
+/* A leader that was removed goes on leading, and can append nothing (as in etcd, unless it is
+ * configured to step down): its server notices and stops. */
+static void retire_removed_leaders(struct world *w)
+{
+    for (size_t i = 0; i < w->node_count; i++) {
+        struct node *node = &w->nodes[i];
+        struct raft_conf_state conf_state;
+        raft_conf_state(node->raft, &conf_state);
+        if (raft_get_state(node->raft) == RAFT_LEADER &&
+            !raft_id_set_has(&conf_state.voters, node->id) &&
+            !raft_id_set_has(&conf_state.voters_outgoing, node->id)) {
+            node_crash(w, node);
+            node_start(w, node);
+        }
+    }
 }
 
 /* Nothing goes wrong any more: a turn of everybody's clock, and all that follows from it. */
@@ -758,6 +787,25 @@ static bool is_agreed(struct world *w, raft_index floor)
     return true;
 }
 
+static void explain(const struct node *node)
+{
+    struct raft_status s;
+    char text[PROGRESS_TEXT_MAX];
+    struct buf config = {0};
+    raft_status(node->raft, &s);
+    tracker_config_text(&node->raft->tracker.config, &config);
+    fprintf(stderr,
+            "# %d: %s term %d lead %d commit %d applied %d/%d stable %d last %d jobs %zu %s\n",
+            (int)s.id, raft_state_name(s.state), (int)s.hard_state.term, (int)s.lead,
+            (int)s.hard_state.commit, (int)s.applied, (int)node->applied, (int)s.stable,
+            (int)s.last_index, node->job_count, buf_cstr(&config));
+    for (uint32_t i = 0; s.state == RAFT_LEADER && i < node->raft->tracker.peer_count; i++) {
+        const struct progress *pr = &node->raft->tracker.peers[i];
+        fprintf(stderr, "#    %d: %s\n", (int)pr->id, progress_text(pr, text));
+    }
+    buf_fini(&config);
+}
+
 static void heal_and_agree(struct world *w)
 {
     w->drop_percent = 0;
@@ -774,20 +822,20 @@ static void heal_and_agree(struct world *w)
         if (is_agreed(w, floor)) {
             return;
         }
+        retire_removed_leaders(w);
         if (round % 10 == 9) {
+            /* A member that was removed and added again refuses a snapshot from in between: a new
+             * one must be taken, as a server does for each that it sends. */
             for (size_t i = 0; i < w->node_count; i++) {
                 if (raft_get_state(w->nodes[i].raft) == RAFT_LEADER) {
                     propose(w, &w->nodes[i]);
+                    snapshot_and_compact(w, &w->nodes[i]);
                 }
             }
         }
     }
     for (size_t i = 0; i < w->node_count; i++) {
-        struct raft_status s;
-        raft_status(w->nodes[i].raft, &s);
-        fprintf(stderr, "# %d: %s term %d lead %d commit %d applied %d last %d\n", (int)s.id,
-                raft_state_name(s.state), (int)s.hard_state.term, (int)s.lead,
-                (int)s.hard_state.commit, (int)s.applied, (int)s.last_index);
+        explain(&w->nodes[i]);
     }
     fatal("seed %llu: no agreement", (unsigned long long)w->seed);
 }
@@ -817,15 +865,16 @@ static void live(uint64_t seed, size_t steps, struct totals *totals)
     world_fini(w);
 }
 
-#define SEEDS 1000
-#define STEPS 3000
+#define SEEDS 400
+#define STEPS 4000
 
 TEST(raft_sim, whatever_goes_wrong_members_never_disagree)
 {
     struct totals totals = {0};
     const char *one = getenv("SEED");
     uint64_t first = one == NULL ? 1 : strtoull(one, NULL, 10);
-    uint64_t last = one == NULL ? SEEDS : first;
+    const char *many = getenv("SEEDS");
+    uint64_t last = one != NULL ? first : many != NULL ? strtoull(many, NULL, 10) : SEEDS;
     for (uint64_t seed = first; seed <= last; seed++) {
         fflush(stdout);
         live(seed, STEPS, &totals);
@@ -834,6 +883,6 @@ TEST(raft_sim, whatever_goes_wrong_members_never_disagree)
            totals.reads, totals.crashes, totals.terms);
     /* A world in which nothing happens proves nothing. */
     assert_true(totals.applied > (last - first + 1) * 20);
-    assert_true(one != NULL || totals.reads > 1000);
+    assert_true(one != NULL || totals.reads > 500);
     assert_true(one != NULL || totals.crashes > 1000);
 }

@@ -83,6 +83,7 @@ static void range_plain(const RangeRequest *request, struct mvcc_read *read, str
 struct kept {
     size_t at; /* of the raw row in `rows` */
     size_t len;
+    int sign;            /* -1 to sort descending */
     struct mvcc_row row; /* slices are set once `rows` stands still */
 };
 
@@ -108,13 +109,14 @@ static int order_i64(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-/* Ties keep key order: rows lie in `rows` in the order of their keys. */
+/* Ties keep key order, descending too, as Go's sort does for the few rows where it is stable: rows
+ * lie in `rows` in the order of their keys. */
 #define SORT_BY(name, expr)                                                                        \
     static int name(const void *x, const void *y)                                                  \
     {                                                                                              \
         const struct kept *a = x;                                                                  \
         const struct kept *b = y;                                                                  \
-        int order = (expr);                                                                        \
+        int order = (expr)*a->sign;                                                                \
         return order != 0 ? order : (a->at > b->at) - (a->at < b->at);                             \
     }
 SORT_BY(by_key, slice_cmp(a->row.key, b->row.key))
@@ -157,7 +159,9 @@ static void range_gathered(const RangeRequest *request, struct mvcc_read *read, 
             gather(&g, raw, &row);
         }
     }
+    bool is_descending = request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND;
     for (size_t i = 0; i < g.count; i++) {
+        g.items[i].sign = is_descending ? -1 : 1;
         row_parse(slice_of(g.rows.data + g.items[i].at, g.items[i].len), &g.items[i].row);
     }
     sort(request, &g);
@@ -165,10 +169,8 @@ static void range_gathered(const RangeRequest *request, struct mvcc_read *read, 
     if (request->limit > 0 && give > (uint64_t)request->limit) {
         give = (uint64_t)request->limit;
     }
-    bool is_descending = request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND;
     for (uint64_t i = 0; i < give; i++) {
-        const struct kept *kept = &g.items[is_descending ? g.count - 1 - i : i];
-        kv_append(out, request->keys_only, kept->row.raw);
+        kv_append(out, request->keys_only, g.items[i].row.raw);
     }
     *more_out = give < g.count;
     mem_free(g.items);

@@ -398,9 +398,12 @@ static enum config_verdict run(struct config *config, int *status)
     int argc = in->argc > 0 ? in->argc - 1 : 0;
     enum err err = goflag_parse(priv->set, argc, in->argv + (in->argc - argc), &why);
     if (err != ERR_OK) {
-        bool is_help = err == ERR_NOT_FOUND;
-        *status = is_help ? 0 : 2;
-        is_help ? print_help(config) : print_usage(config, why.text);
+        *status = err == ERR_NOT_FOUND ? 0 : 2;
+        if (err == ERR_NOT_FOUND) {
+            print_help(config);
+        } else {
+            print_usage(config, why.text);
+        }
         return CONFIG_EXIT;
     }
     if (goflag_narg(priv->set) == 0 && priv->wants_version) {

@@ -343,8 +343,8 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
 static void follow_up(struct server *server, enum request_kind kind, const void *message,
                       enum status status)
 {
-    if (status == STATUS_NO_SPACE) {
-        server__raise_nospace(server);
+    if (status == STATUS_NO_SPACE && !alarms_any(server->alarms, ALARM_NOSPACE)) {
+        server__raise_nospace(server); /* it was applied, and found the quota exceeded */
     }
     if (kind == REQUEST_COMPACT && status == STATUS_OK) {
         server__compact_soon(server);

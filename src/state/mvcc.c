@@ -31,7 +31,7 @@ __attribute__((noreturn)) static void damaged(struct revision rev, const char *w
           (long long)rev.main, rev.sub, what);
 }
 
-void mvcc__parse(struct mvcc *store, struct revision rev, struct slice raw, struct mvcc_row *out)
+void mvcc__parse(struct revision rev, struct slice raw, struct mvcc_row *out)
 {
     if (mvcc_row_parse(raw, out) != ERR_OK || out->key.len == 0) {
         damaged(rev, "is no key-value");
@@ -340,7 +340,7 @@ bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
     if (!mvcc_get_version(store, key, &version)) {
         return false;
     }
-    mvcc__parse(store, version.mod, row_at(store, version.mod), out);
+    mvcc__parse(version.mod, row_at(store, version.mod), out);
     return true;
 }
 
@@ -350,7 +350,7 @@ bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
     if (!backend_get_row(store->backend, rev, &raw)) {
         return false;
     }
-    mvcc__parse(store, rev, raw, out);
+    mvcc__parse(rev, raw, out);
     return true;
 }
 
@@ -487,7 +487,7 @@ static bool check_row(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
     ASSERT(err == ERR_OK);
-    mvcc__parse(check->store, check->rev, value, &row);
+    mvcc__parse(check->rev, value, &row);
     ASSERT(check->is_tombstone || row.mod == check->rev.main);
     check->is_known = false;
     keyindex_revisions(check->store->index, row.key, check->rev.main, is_this_revision, check);

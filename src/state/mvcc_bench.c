@@ -3,9 +3,8 @@
  * usage: mvcc_bench [KEYS]   (32-byte keys, 256-byte values, on a real file in the current folder)
  */
 #include "base/mem.h"
-#include "env/loop.h"
-#include "env/posix.h"
 #include "state/mvcc.h"
+#include "storage/manual_env.h"
 
 #include <stdio.h>
 #include <stdlib.h>

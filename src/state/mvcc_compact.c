@@ -96,7 +96,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     }
     state->visited++;
     state->last = rev;
-    mvcc__parse(store, rev, value, &row);
+    mvcc__parse(rev, value, &row);
     if (!keyindex_is_kept(store->index, row.key, rev, store->target)) {
         state->doomed[state->count++] = (struct doomed){
             .rev = rev,

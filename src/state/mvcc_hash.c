@@ -18,13 +18,14 @@
 
 /* The newest row of a key so far. An empty slot has key_len 0. */
 struct newest {
-    uint64_t hash;
     const uint8_t *key; /* in the view */
-    uint32_t key_len;
-    uint32_t sub;
     int64_t main;
+    uint32_t key_len;
+    uint32_t hash;
+    uint32_t sub;
     bool is_tombstone;
 };
+_Static_assert(sizeof(struct newest) == 32, "there is one for every key, and half as many empty");
 
 struct newest_map {
     struct newest *slots;
@@ -47,7 +48,7 @@ struct mvcc_hash {
     struct errbuf why;
 };
 
-static struct newest *newest_slot(const struct newest_map *map, uint64_t hash, struct slice key)
+static struct newest *newest_slot(const struct newest_map *map, uint32_t hash, struct slice key)
 {
     for (size_t i = hash & (map->cap - 1);; i = (i + 1) & (map->cap - 1)) {
         struct newest *slot = &map->slots[i];
@@ -72,7 +73,7 @@ static void newest_grow(struct newest_map *map)
     mem_free(old.slots);
 }
 
-static void newest_set(struct newest_map *map, uint64_t hash, struct slice key, struct revision rev,
+static void newest_set(struct newest_map *map, uint32_t hash, struct slice key, struct revision rev,
                        bool is_tombstone)
 {
     if (map->count >= map->cap / 4 * 3) {
@@ -83,11 +84,11 @@ static void newest_set(struct newest_map *map, uint64_t hash, struct slice key, 
     map->count += slot->key_len == 0;
     map->live = map->live - was_live + !is_tombstone;
     *slot = (struct newest){
-        .hash = hash,
         .key = key.data,
-        .key_len = (uint32_t)key.len,
-        .sub = rev.sub,
         .main = rev.main,
+        .key_len = (uint32_t)key.len,
+        .hash = hash,
+        .sub = rev.sub,
         .is_tombstone = is_tombstone,
     };
 }
@@ -110,6 +111,11 @@ static bool row_open(struct mvcc_hash *hash, struct slice key, struct slice valu
     return true;
 }
 
+static uint32_t key_hash(const struct mvcc_hash *hash, struct slice key)
+{
+    return (uint32_t)hash64(hash->seed, key);
+}
+
 struct find_newest {
     struct mvcc_hash *hash;
     int64_t at;
@@ -124,7 +130,7 @@ static bool find_newest(void *ctx, struct slice key, struct slice value)
     if (!row_open(find->hash, key, value, &rev, &is_tombstone, &row) || rev.main > find->at) {
         return false;
     }
-    newest_set(&find->hash->map, hash64(find->hash->seed, row.key), row.key, rev, is_tombstone);
+    newest_set(&find->hash->map, key_hash(find->hash, row.key), row.key, rev, is_tombstone);
     return true;
 }
 
@@ -145,7 +151,7 @@ static bool is_hashed(const struct mvcc_hash *hash, struct revision rev, bool is
     if (is_tombstone) {
         return false; /* below the compact revision it is removed, at it never hashed */
     }
-    const struct newest *slot = newest_slot(&hash->map, hash64(hash->seed, key), key);
+    const struct newest *slot = newest_slot(&hash->map, key_hash(hash, key), key);
     return slot->key_len > 0 && slot->main == rev.main && slot->sub == rev.sub;
 }
 
@@ -226,18 +232,18 @@ void mvcc_hash_all_begin(struct mvcc *store, struct mvcc_hash **out)
     (*out)->is_all = true;
 }
 
-void mvcc_hash_end(struct mvcc_hash **out, struct mvcc_hash_result *result)
+void mvcc_hash_end(struct mvcc_hash **hash, struct mvcc_hash_result *out)
 {
-    struct mvcc_hash *hash = *out;
-    backend_view_end(&hash->view);
-    ASSERT(hash->store->hash_count > 0);
-    hash->store->hash_count--;
-    if (hash->err != ERR_OK) {
+    struct mvcc_hash *ended = *hash;
+    backend_view_end(&ended->view);
+    ASSERT(ended->store->hash_count > 0);
+    ended->store->hash_count--;
+    if (ended->err != ERR_OK) {
         fatal("the database is damaged: %s; replace this member, or restore it from a snapshot",
-              hash->why.text);
+              ended->why.text);
     }
-    hash->result.hash = hash->crc;
-    *result = hash->result;
-    mem_free(hash);
-    *out = NULL;
+    *out = ended->result;
+    out->hash = ended->crc;
+    mem_free(ended);
+    *hash = NULL;
 }

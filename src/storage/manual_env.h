@@ -3,7 +3,11 @@
 #ifndef STORAGE_MANUAL_ENV_H
 #define STORAGE_MANUAL_ENV_H
 
+/* All of env, for tests and benches of the floors above, which may not see it by themselves. */
 #include "env/env.h"
+#include "env/loop.h"
+#include "env/posix.h"
+#include "env/sim.h"
 
 struct manual_env {
     struct env env;
