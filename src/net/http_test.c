@@ -159,6 +159,7 @@ static void refuse(struct grpc_call *call, struct slice message)
 
 static void bidi_start(struct grpc_call *call)
 {
+    grpc_call_urgency(call, 1);
     world_of(call)->starts++;
 }
 
@@ -183,6 +184,16 @@ static const struct grpc_handler hold_handler = {.message = hold, .cancel = on_c
 static const struct grpc_handler describe_handler = {.message = describe};
 static const struct grpc_handler source_handler = {.message = source};
 static const struct grpc_handler chunks_handler = {.message = chunks};
+static void refuse_long(struct grpc_call *call, struct slice message)
+{
+    char *text = arena_alloc(grpc_call_arena(call), 100001);
+    UNUSED(message);
+    memset(text, '%', 100000);
+    text[100000] = 0;
+    grpc_call_finish(call, GRPC_UNKNOWN, text);
+}
+
+static const struct grpc_handler refuse_long_handler = {.message = refuse_long};
 static const struct grpc_handler refuse_handler = {.message = refuse};
 static const struct grpc_handler bidi_handler = {
     .start = bidi_start, .message = bidi_message, .half_close = bidi_end, .cancel = bidi_cancel};
@@ -194,6 +205,7 @@ static const struct grpc_method methods[] = {
     {.name = "Source", .kind = GRPC_UNARY, .handler = &source_handler},
     {.name = "Chunks", .kind = GRPC_UNARY, .handler = &chunks_handler},
     {.name = "Refuse", .kind = GRPC_UNARY, .handler = &refuse_handler},
+    {.name = "RefuseLong", .kind = GRPC_UNARY, .handler = &refuse_long_handler},
     {.name = "Bidi", .kind = GRPC_BIDI, .handler = &bidi_handler},
 };
 static const struct grpc_service service = {
@@ -380,6 +392,17 @@ TEST(http, a_refusal_carries_its_text_through_percent_encoding)
     struct answer answer = ask(world, "/test.T/Refuse", SLICE_EMPTY);
     assert_int_equal(answer.status, GRPC_INVALID_ARGUMENT);
     assert_string_equal(answer.message, "etcdserver: 100% wr\xc3\xb6ng\n");
+    world_free(world);
+}
+
+TEST(http, a_text_that_is_too_long_for_a_header_is_cut_between_escapes)
+{
+    struct world *world = world_new(NULL);
+    world_connect(world);
+    struct answer answer = ask(world, "/test.T/RefuseLong", SLICE_EMPTY);
+    assert_int_equal(answer.status, GRPC_UNKNOWN);
+    /* on_answer() keeps 255 characters: they are what was sent, not halves of escapes. */
+    assert_int_equal(strspn(answer.message, "%"), 255);
     world_free(world);
 }
 
@@ -663,6 +686,27 @@ TEST(http, a_huge_reply_costs_no_more_than_the_window)
     turn_some(world, 30);
     assert_int_equal(world->closes, 1);
     assert_false(talk.done);
+    world_free(world);
+}
+
+TEST(http, a_small_reply_passes_a_huge_one_on_the_same_connection)
+{
+    struct world *world = world_new(NULL);
+    struct talk talk = {0};
+    world_connect(world);
+    struct grpc_stream *stream =
+        grpc_stream_open(world->conn, "/test.T/Source", NULL, 0, UINT64_MAX, &talk_handler, &talk);
+    grpc_stream_send(stream, SLICE("200000000"));
+    grpc_stream_close_send(stream);
+    while (world->pulled == 0) {
+        loop_turn(world->loop, false);
+    }
+    struct answer answer = ask(world, "/test.T/Echo", SLICE("small"));
+    assert_int_equal(answer.status, GRPC_OK);
+    assert_false(talk.done);
+    assert_true(world->pulled < 100000000);
+    buf_fini(&answer.reply);
+    grpc_stream_free(&stream);
     world_free(world);
 }
 
