@@ -186,7 +186,10 @@ static bool carry(struct side *from, struct side *to, size_t step)
 
 static void settle(struct side *a, struct side *b, size_t step)
 {
-    while (carry(a, b, step) | carry(b, a, step)) {
+    bool any = true;
+    while (any) {
+        any = carry(a, b, step);
+        any = carry(b, a, step) || any;
     }
 }
 
@@ -443,8 +446,7 @@ TEST(h2, going_away_in_two_steps)
     side_free(server);
 }
 
-/* ---- floods
- * --------------------------------------------------------------------------------------- */
+/* ---- floods ----------------------------------------------------------------------------- */
 
 static enum err feed(struct side *server, struct slice bytes, uint64_t now)
 {

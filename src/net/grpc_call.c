@@ -268,8 +268,7 @@ static void send_trailers_only(struct grpc_call *call, unsigned http_status)
     h2_respond(call->conn->h2, call->id, fields, count, false);
 }
 
-/* ---- bodies
- * -------------------------------------------------------------------------------------- */
+/* ---- bodies ----------------------------------------------------------------------------- */
 
 /* A message on its way out: owner of its pieces, with the prefix inside. */
 struct message {
@@ -508,8 +507,7 @@ void grpc_call_send_headers(struct grpc_call *call)
     }
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------- */
 
 static void end_stream(struct grpc_call *call)
 {
@@ -570,8 +568,7 @@ void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const cha
     call_cancel(call, status);
 }
 
-/* ---- what the connection asks for
- * ---------------------------------------------------------------- */
+/* ---- what the connection asks for ------------------------------------------------------- */
 
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
 {
@@ -615,8 +612,7 @@ void grpc_call__notify(struct http_conn *conn)
     }
 }
 
-/* ---- observers
- * ------------------------------------------------------------------------------------- */
+/* ---- observers -------------------------------------------------------------------------- */
 
 const struct grpc_method *grpc_call_method(const struct grpc_call *call)
 {
