@@ -144,8 +144,7 @@ static void request_done(struct http_request *request)
     stream_pause(&conn->stream, false);
 }
 
-/* ---- parsing
- * ------------------------------------------------------------------------------------- */
+/* ---- parsing ---------------------------------------------------------------------------- */
 
 static void refuse(struct http_conn *conn)
 {
@@ -271,8 +270,7 @@ void http__h1_stop(struct http_conn *conn)
     }
 }
 
-/* ---- observers
- * ----------------------------------------------------------------------------------- */
+/* ---- observers -------------------------------------------------------------------------- */
 
 struct slice http_method(const struct http_request *request)
 {
@@ -351,8 +349,7 @@ const char *http_status_text(unsigned status)
     return http1_status_text(status);
 }
 
-/* ---- replies
- * ------------------------------------------------------------------------------------- */
+/* ---- replies ---------------------------------------------------------------------------- */
 
 /* Go writes the fields of a handler sorted by name, then its own. */
 static int by_name(const void *a, const void *b)
