@@ -87,7 +87,7 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
 {
     struct http_server *server = conn->server;
     struct grpc_call *call = call_take(server);
-    call->owner = (struct outq_owner){.refs = 1, .free = call_recycle};
+    call->owner = (struct outq_owner){.refs = 1, .release = call_recycle};
     call->server = server;
     call->conn = conn;
     call->id = id;
@@ -284,7 +284,7 @@ static struct message *message_new(struct grpc_call *call, const struct grpc_chu
     size_t size = sizeof(struct message) + count * sizeof(struct grpc_chunk);
     bool is_heap = call->method->kind != GRPC_UNARY;
     struct message *message = is_heap ? mem_alloc(size) : arena_alloc(&call->arena, size);
-    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->owner = (struct outq_owner){.refs = 1, .release = message_free};
     message->call = call;
     message->is_heap = is_heap;
     message->chunk_count = count;
@@ -392,7 +392,7 @@ static void append_chunk(struct grpc_call *call, const struct grpc_chunk *chunk)
     }
     size_t size = sizeof(struct message) + sizeof(struct grpc_chunk);
     struct message *message = mem_alloc(size);
-    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->owner = (struct outq_owner){.refs = 1, .release = message_free};
     message->call = call;
     message->is_heap = true;
     message->chunk_count = 1;

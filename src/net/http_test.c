@@ -2,6 +2,7 @@
 #include "net/http.h"
 
 #include "base/mem.h"
+#include "codec/h2.h"
 #include "env/posix.h"
 #include "net/grpc_client.h"
 
@@ -560,6 +561,165 @@ TEST(http, a_paused_stream_is_resumed_where_it_stopped)
     world_free(world);
 }
 
+/* ---- raw bytes
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* A peer that sends what it is told and keeps what it gets. */
+struct peer {
+    struct world *world;
+    struct sock *sock;
+    struct buf got;
+    bool connected;
+    bool closed;
+    bool deaf; /* does not read */
+};
+
+static void peer_readable(struct sock *sock, void *ctx)
+{
+    struct peer *peer = ctx;
+    size_t len = 0;
+    enum err err = sock_read(sock, buf_reserve(&peer->got, 65536), 65536, &len);
+    if (err == ERR_OK) {
+        peer->got.len += len;
+    } else if (err != ERR_AGAIN) {
+        peer->closed = true;
+        sock_want_read(sock, false);
+    }
+}
+
+static const struct sock_handler peer_handler = {.readable = peer_readable};
+
+static void peer_connected(struct sock *sock, const struct errbuf *why, void *ctx)
+{
+    struct peer *peer = ctx;
+    UNUSED(why);
+    assert_non_null(sock);
+    peer->sock = sock;
+    peer->connected = true;
+    sock_set_handler(sock, &peer_handler, peer);
+}
+
+static struct peer peer_new(struct world *world)
+{
+    return (struct peer){.world = world};
+}
+
+static void peer_connect(struct peer *peer)
+{
+    net_connect(peer->world->env->net, "127.0.0.1", peer->world->port, peer_connected, peer);
+    turn_until(peer->world, &peer->connected);
+}
+
+static void peer_send(struct peer *peer, struct slice bytes)
+{
+    while (bytes.len > 0) {
+        struct iov iov = {.data = bytes.data, .len = bytes.len};
+        size_t len = 0;
+        enum err err = sock_writev(peer->sock, &iov, 1, &len);
+        assert_true(err == ERR_OK || err == ERR_AGAIN);
+        bytes = slice_skip(bytes, err == ERR_OK ? len : 0);
+        loop_turn(peer->world->loop, false);
+    }
+}
+
+static void peer_free(struct peer *peer)
+{
+    sock_close(&peer->sock);
+    buf_fini(&peer->got);
+}
+
+/* A session that only makes bytes. */
+static enum h2_pull mute_pull(void *stream, size_t max, size_t *len_out)
+{
+    struct outq *body = stream;
+    assert_true(body->len <= max);
+    *len_out = (size_t)body->len;
+    return H2_PULL_END;
+}
+
+static void mute_write(void *stream, struct outq *out, size_t len)
+{
+    outq_move(out, stream, len, NULL);
+}
+
+static const struct h2_handler mute_handler = {.pull = mute_pull, .write = mute_write};
+
+TEST(http, a_huge_reply_costs_no_more_than_the_window)
+{
+    struct world *world = world_new(NULL);
+    struct talk talk = {0};
+    world_connect(world);
+    struct grpc_stream *stream =
+        grpc_stream_open(world->conn, "/test.T/Source", NULL, 0, UINT64_MAX, &talk_handler, &talk);
+    grpc_stream_pause(stream, true);
+    grpc_stream_send(stream, SLICE("2000000000"));
+    grpc_stream_close_send(stream);
+    turn_some(world, 300);
+    /* The client's stream window is 4 MiB; the connection queues 256 KiB at most. */
+    assert_in_range(world->pulled, 1000000, 4 * 1024 * 1024 + 512 * 1024);
+    assert_int_equal(world->closes, 0);
+    grpc_stream_free(&stream);
+    turn_some(world, 30);
+    assert_int_equal(world->closes, 1);
+    assert_false(talk.done);
+    world_free(world);
+}
+
+TEST(http, a_client_that_never_reads_is_bounded)
+{
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    struct h2_options options = {
+        .is_client = true,
+        .streams_max = UINT32_MAX,
+        .stream_window = INT32_MAX,
+        .connection_window = INT32_MAX,
+        .header_bytes_max = 65536,
+        .header_count_max = 100,
+    };
+    struct outq out;
+    struct outq body;
+    struct h2 *h2 = h2_new(&options, &mute_handler, &body);
+    struct h2_field fields[] = {
+        {SLICE(":method"), SLICE("POST"), true},
+        {SLICE(":scheme"), SLICE("http"), true},
+        {SLICE(":path"), SLICE("/test.T/Source"), true},
+        {SLICE(":authority"), SLICE("a"), true},
+        {SLICE("content-type"), SLICE("application/grpc"), true},
+    };
+    outq_init(&out, NULL);
+    outq_init(&body, NULL);
+    outq_append(&body,
+                "\0\0\0\0\xa"
+                "2000000000",
+                15);
+    h2_request(h2, fields, ARRAY_LEN(fields), true, &body);
+    h2_send(h2, &out, SIZE_MAX);
+    peer_connect(&peer);
+    sock_want_read(peer.sock, false);
+    struct slice pieces[8];
+    size_t count = outq_peek(&out, pieces, ARRAY_LEN(pieces));
+    for (size_t i = 0; i < count; i++) {
+        peer_send(&peer, pieces[i]);
+    }
+    turn_some(world, 500);
+    /* 2 GB are asked for and all windows are open: what was pulled lies in the system's socket
+     * buffers, and 256 KiB here. */
+    struct http_stats stats;
+    http_server_stats(world->server, &stats);
+    assert_true(world->pulled > 100000);
+    assert_true(world->pulled - stats.bytes_out < HTTP_OUT_MAX + 64 * 1024);
+    assert_true(world->pulled < 64 * 1024 * 1024);
+    peer_free(&peer);
+    turn_some(world, 30);
+    assert_int_equal(world->closes, 1);
+    outq_fini(&out);
+    outq_fini(&body);
+    h2_free(&h2);
+    world_free(world);
+}
+
 TEST(http, canceling_a_stream_reaches_the_handler)
 {
     struct world *world = world_new(NULL);
@@ -665,74 +825,6 @@ TEST(http, stopping_has_a_bound)
     world_free(world);
 }
 
-/* ---- raw bytes
- * --------------------------------------------------------------------------------------------------
- */
-
-/* A peer that sends what it is told and keeps what it gets. */
-struct peer {
-    struct world *world;
-    struct sock *sock;
-    struct buf got;
-    bool connected;
-    bool closed;
-    bool deaf; /* does not read */
-};
-
-static void peer_readable(struct sock *sock, void *ctx)
-{
-    struct peer *peer = ctx;
-    size_t len = 0;
-    enum err err = sock_read(sock, buf_reserve(&peer->got, 65536), 65536, &len);
-    if (err == ERR_OK) {
-        peer->got.len += len;
-    } else if (err != ERR_AGAIN) {
-        peer->closed = true;
-        sock_want_read(sock, false);
-    }
-}
-
-static const struct sock_handler peer_handler = {.readable = peer_readable};
-
-static void peer_connected(struct sock *sock, const struct errbuf *why, void *ctx)
-{
-    struct peer *peer = ctx;
-    UNUSED(why);
-    assert_non_null(sock);
-    peer->sock = sock;
-    peer->connected = true;
-    sock_set_handler(sock, &peer_handler, peer);
-}
-
-static struct peer peer_new(struct world *world)
-{
-    return (struct peer){.world = world};
-}
-
-static void peer_connect(struct peer *peer)
-{
-    net_connect(peer->world->env->net, "127.0.0.1", peer->world->port, peer_connected, peer);
-    turn_until(peer->world, &peer->connected);
-}
-
-static void peer_send(struct peer *peer, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        struct iov iov = {.data = bytes.data, .len = bytes.len};
-        size_t len = 0;
-        enum err err = sock_writev(peer->sock, &iov, 1, &len);
-        assert_true(err == ERR_OK || err == ERR_AGAIN);
-        bytes = slice_skip(bytes, err == ERR_OK ? len : 0);
-        loop_turn(peer->world->loop, false);
-    }
-}
-
-static void peer_free(struct peer *peer)
-{
-    sock_close(&peer->sock);
-    buf_fini(&peer->got);
-}
-
 /* What comes back for `text`, until the server closes or has nothing to say for a while. */
 static void exchange(struct peer *peer, const char *text)
 {
@@ -781,9 +873,9 @@ TEST(http, malformed_http1_gets_gos_words_and_the_end)
          "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
          "Connection: close\r\n\r\n400 Bad Request"},
         {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-         "HTTP/1.1 400 Bad Request: too many Host headers\r\n"
+         "HTTP/1.1 400 Bad Request\r\n"
          "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-         "400 Bad Request: too many Host headers"},
+         "400 Bad Request"},
         {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
          "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain; charset=utf-8\r\n"
          "Connection: close\r\n\r\nUnsupported transfer encoding"},

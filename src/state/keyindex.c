@@ -1,9 +1,5 @@
 /* The tree of the key index. Invariants of nodes: keyindex_priv.h.
  *
- * Searching. Keys below one node often begin alike ("/registry/pods/…"), so a node leaves out the
- * `skip` bytes that all of its keys share and holds the next eight. A search compares the shared
- * part once, bisects the prefixes, and looks at whole keys only among equal prefixes.
- *
  * Growing. A full node is cut in two before the insertion, from the leaf upwards; when the new key
  * comes last, the cut is at the end, so that ascending keys fill their nodes.
  *
@@ -52,260 +48,6 @@ uint64_t keyindex_wire_len(uint32_t row_len)
     return 1 + varint + row_len;
 }
 
-static struct key_count record_count(const struct keyindex_record *record)
-{
-    if (!record_is_live(record)) {
-        return (struct key_count){0};
-    }
-    return (struct key_count){.keys = 1, .wire_bytes = keyindex_wire_len(record->row_len)};
-}
-
-static struct key_count count_add(struct key_count a, struct key_count b)
-{
-    return (struct key_count){a.keys + b.keys, a.wire_bytes + b.wire_bytes};
-}
-
-static struct key_count count_sub(struct key_count a, struct key_count b)
-{
-    return (struct key_count){a.keys - b.keys, a.wire_bytes - b.wire_bytes};
-}
-
-/* ---- nodes --------------------------------------------------------------------------------- */
-
-static struct keyindex_inner *inner_of(struct keyindex_node *node)
-{
-    ASSERT(!node->is_leaf);
-    return CONTAINER_OF(node, struct keyindex_inner, node);
-}
-
-static const struct keyindex_inner *inner_of_const(const struct keyindex_node *node)
-{
-    ASSERT(!node->is_leaf);
-    return (const struct keyindex_inner *)(const void *)node;
-}
-
-static size_t node_size(bool is_leaf)
-{
-    return is_leaf ? sizeof(struct keyindex_node) : sizeof(struct keyindex_inner);
-}
-
-static struct keyindex_node *node_new(struct keyindex *index, bool is_leaf)
-{
-    struct keyindex_node *node = mem_alloc(node_size(is_leaf));
-    node->count = 0;
-    node->is_leaf = is_leaf;
-    node->skip = 0;
-    node->live = 0;
-    index->stats.bytes += node_size(is_leaf);
-    return node;
-}
-
-static void node_free(struct keyindex *index, struct keyindex_node *node)
-{
-    index->stats.bytes -= node_size(node->is_leaf);
-    mem_free(node);
-}
-
-static uint64_t prefix_of(struct slice key, size_t skip)
-{
-    if (key.len >= skip + 8) {
-        return get_be64(key.data + skip);
-    }
-    uint64_t prefix = 0;
-    for (size_t i = skip; i < skip + 8; i++) {
-        prefix = prefix << 8 | (i < key.len ? key.data[i] : 0);
-    }
-    return prefix;
-}
-
-static uint32_t common_len(struct slice a, struct slice b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    size_t i = 0;
-    while (i < len && a.data[i] == b.data[i]) {
-        i++;
-    }
-    return (uint32_t)i;
-}
-
-/* `key` is any of the node's keys, one that is about to join included. */
-static void node_share(struct keyindex_node *node, struct slice key, uint32_t skip)
-{
-    ASSERT(skip <= key.len);
-    node->skip = skip;
-    memcpy(node->shared, key.data, skip < NODE_SHARED ? skip : NODE_SHARED);
-}
-
-static void node_set_skip(struct keyindex_node *node, uint32_t skip)
-{
-    node_share(node, record_key(node->record[0]), skip);
-    for (unsigned i = 0; i < node->count; i++) {
-        node->prefix[i] = prefix_of(record_key(node->record[i]), skip);
-    }
-}
-
-/* Chooses the largest skip: what the first and the last key share. */
-static void node_fit(struct keyindex_node *node)
-{
-    ASSERT(node->count > 0);
-    node_set_skip(
-        node, common_len(record_key(node->record[0]), record_key(node->record[node->count - 1])));
-}
-
-/* Lowers skip if `key`, which is about to join, does not share that much with `other`. */
-static void node_admit(struct keyindex_node *node, struct slice key, struct slice other)
-{
-    uint32_t common = common_len(key, other);
-    if (common < node->skip) {
-        node_set_skip(node, common);
-    }
-}
-
-/* How `key` stands to what the keys of the node share: <0, 0 (it begins so too), >0. */
-static int node_compare_shared(const struct keyindex_node *node, struct slice key)
-{
-    size_t len = key.len < node->skip ? key.len : node->skip;
-    size_t inside = len < NODE_SHARED ? len : NODE_SHARED;
-    int order = inside == 0 ? 0 : memcmp(key.data, node->shared, inside);
-    if (order == 0 && len > inside) {
-        order = memcmp(key.data + inside, node->record[0]->key + inside, len - inside);
-    }
-    return order == 0 && key.len < node->skip ? -1 : order;
-}
-
-/* The first slot whose key is not less than `key`. */
-static unsigned node_search(const struct keyindex_node *node, struct slice key, bool *found_out)
-{
-    *found_out = false;
-    if (node->count == 0) {
-        return 0;
-    }
-    int order = node_compare_shared(node, key);
-    if (order != 0) {
-        return order < 0 ? 0 : node->count;
-    }
-    uint64_t prefix = prefix_of(key, node->skip);
-    unsigned low = 0;
-    unsigned high = node->count;
-    while (low < high) {
-        unsigned middle = (low + high) / 2;
-        bool is_less = node->prefix[middle] < prefix;
-        if (node->prefix[middle] == prefix) {
-            order = slice_cmp(record_key(node->record[middle]), key);
-            if (order == 0) {
-                *found_out = true;
-                return middle;
-            }
-            is_less = order < 0;
-        }
-        if (is_less) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-/* Which child may have `key`: the last whose first key is not above it. */
-static unsigned inner_search(const struct keyindex_node *node, struct slice key)
-{
-    bool is_found;
-    unsigned slot = node_search(node, key, &is_found);
-    return is_found || slot == 0 ? slot : slot - 1;
-}
-
-static uint64_t bits_below(unsigned slot)
-{
-    return slot >= 64 ? UINT64_MAX : (UINT64_C(1) << slot) - 1;
-}
-
-/* What lives in slots [from, to). */
-static struct key_count node_sum(const struct keyindex_node *node, unsigned from, unsigned to)
-{
-    struct key_count sum = {0};
-    if (!node->is_leaf) {
-        for (unsigned i = from; i < to; i++) {
-            sum = count_add(sum, inner_of_const(node)->sum[i]);
-        }
-        return sum;
-    }
-    uint64_t live = node->live & bits_below(to) & ~bits_below(from);
-    for (; live != 0; live &= live - 1) {
-        sum = count_add(sum, record_count(node->record[__builtin_ctzll(live)]));
-    }
-    return sum;
-}
-
-static void node_insert(struct keyindex_node *node, unsigned slot, struct keyindex_record *record,
-                        struct keyindex_node *child, struct key_count sum)
-{
-    ASSERT(node->count < NODE_CAP);
-    ASSERT(slot <= node->count);
-    if (node->count > 0) {
-        node_admit(node, record_key(record), record_key(node->record[0]));
-    }
-    size_t tail = node->count - slot;
-    memmove(node->prefix + slot + 1, node->prefix + slot, tail * sizeof(node->prefix[0]));
-    memmove(node->record + slot + 1, node->record + slot, tail * sizeof(node->record[0]));
-    if (node->is_leaf) {
-        uint64_t below = node->live & bits_below(slot);
-        uint64_t above = node->live & ~bits_below(slot);
-        node->live = below | above << 1 | (sum.keys > 0 ? UINT64_C(1) << slot : 0);
-    } else {
-        struct keyindex_inner *inner = inner_of(node);
-        memmove(inner->child + slot + 1, inner->child + slot, tail * sizeof(inner->child[0]));
-        memmove(inner->sum + slot + 1, inner->sum + slot, tail * sizeof(inner->sum[0]));
-        inner->child[slot] = child;
-        inner->sum[slot] = sum;
-    }
-    node->record[slot] = record;
-    node->prefix[slot] = prefix_of(record_key(record), node->skip);
-    node->count++;
-}
-
-static void node_remove(struct keyindex_node *node, unsigned slot)
-{
-    ASSERT(slot < node->count);
-    size_t tail = node->count - slot - 1u;
-    memmove(node->prefix + slot, node->prefix + slot + 1, tail * sizeof(node->prefix[0]));
-    memmove(node->record + slot, node->record + slot + 1, tail * sizeof(node->record[0]));
-    if (node->is_leaf) {
-        uint64_t below = node->live & bits_below(slot);
-        uint64_t above = node->live & ~bits_below(slot + 1);
-        node->live = below | above >> 1;
-    } else {
-        struct keyindex_inner *inner = inner_of(node);
-        memmove(inner->child + slot, inner->child + slot + 1, tail * sizeof(inner->child[0]));
-        memmove(inner->sum + slot, inner->sum + slot + 1, tail * sizeof(inner->sum[0]));
-    }
-    node->count--;
-}
-
-/* Moves slots [from, count) of `source` behind the last of `target`. Prefixes are for the caller:
- * node_fit() both. */
-static void node_move(struct keyindex_node *target, struct keyindex_node *source, unsigned from)
-{
-    unsigned count = source->count - from;
-    ASSERT(target->is_leaf == source->is_leaf);
-    ASSERT(target->count + count <= NODE_CAP);
-    memcpy(target->record + target->count, source->record + from,
-           count * sizeof(source->record[0]));
-    if (source->is_leaf) {
-        if (count > 0) {
-            target->live |= source->live >> from << target->count;
-        }
-        source->live &= bits_below(from);
-    } else {
-        struct keyindex_inner *to = inner_of(target);
-        const struct keyindex_inner *inner = inner_of(source);
-        memcpy(to->child + target->count, inner->child + from, count * sizeof(inner->child[0]));
-        memcpy(to->sum + target->count, inner->sum + from, count * sizeof(inner->sum[0]));
-    }
-    target->count = (uint16_t)(target->count + count);
-    source->count = (uint16_t)from;
-}
-
 /* ---- paths ---------------------------------------------------------------------------------- */
 
 /* Asks for all that a search of the node may touch at once: bisecting cold memory would wait for
@@ -324,14 +66,14 @@ static void place_seek(const struct keyindex *index, struct slice key, struct ke
     place->epoch = index->epoch;
     place->depth = index->depth;
     for (unsigned level = 0; level + 1 < index->depth; level++) {
-        unsigned slot = inner_search(node, key);
+        unsigned slot = keyindex__inner_search(node, key);
         place->node[level] = node;
         place->slot[level] = (uint16_t)slot;
         node = inner_of(node)->child[slot];
         node_prefetch(node);
     }
     place->node[index->depth - 1] = node;
-    place->slot[index->depth - 1] = (uint16_t)node_search(node, key, &place->is_found);
+    place->slot[index->depth - 1] = (uint16_t)keyindex__node_search(node, key, &place->is_found);
 }
 
 static struct keyindex_record *place_record(const struct keyindex_place *place)
@@ -374,30 +116,29 @@ static void place_count(struct keyindex *index, struct keyindex_place *place,
 /* The first key of node[level] has changed: tells its ancestors. */
 static void place_fix_first(struct keyindex_place *place, unsigned level)
 {
-    while (level > 0) {
-        struct keyindex_node *node = place->node[level];
-        struct keyindex_node *parent = place->node[level - 1];
-        unsigned slot = place->slot[level - 1];
-        struct keyindex_record *first = node->record[0];
+    struct keyindex_record *first = place->node[level]->record[0];
+    for (unsigned above = level; above-- > 0;) {
+        struct keyindex_node *parent = place->node[above];
+        unsigned slot = place->slot[above];
         parent->record[slot] = first;
         if (parent->count == 1) {
-            node_fit(parent);
+            keyindex__node_fit(parent);
         } else {
-            node_admit(parent, record_key(first), record_key(parent->record[slot == 0 ? 1 : 0]));
+            keyindex__node_admit(parent, record_key(first),
+                                 record_key(parent->record[slot == 0 ? 1 : 0]));
         }
         parent->prefix[slot] = prefix_of(record_key(first), parent->skip);
         if (slot != 0) {
             return;
         }
-        level--;
     }
 }
 
 static void place_grow_root(struct keyindex *index, struct keyindex_place *place)
 {
     ASSERT(index->depth < KEYINDEX_DEPTH_MAX);
-    struct keyindex_node *root = node_new(index, false);
-    node_insert(root, 0, index->root->record[0], index->root, index->total);
+    struct keyindex_node *root = keyindex__node_new(index, false);
+    keyindex__node_insert(root, 0, index->root->record[0], index->root, index->total);
     memmove(place->node + 1, place->node, place->depth * sizeof(place->node[0]));
     memmove(place->slot + 1, place->slot, place->depth * sizeof(place->slot[0]));
     place->node[0] = root;
@@ -421,16 +162,17 @@ static unsigned cut_of(const struct keyindex_node *node, unsigned slot)
 static struct keyindex_node *node_cut(struct keyindex *index, struct keyindex_node *node,
                                       unsigned cut, const struct keyindex_record *record)
 {
-    struct keyindex_node *right = node_new(index, node->is_leaf);
+    struct keyindex_node *right = keyindex__node_new(index, node->is_leaf);
     if (cut == NODE_CAP) {
         /* The new key follows all of node's: what it shares with the last is a good guess. */
-        node_share(right, record_key(record),
-                   common_len(record_key(record), record_key(node->record[NODE_CAP - 1])));
+        keyindex__node_share(
+            right, record_key(record),
+            common_len(record_key(record), record_key(node->record[NODE_CAP - 1])));
         return right;
     }
-    node_move(right, node, cut);
-    node_fit(node);
-    node_fit(right);
+    keyindex__node_move(right, node, cut);
+    keyindex__node_fit(node);
+    keyindex__node_fit(right);
     return right;
 }
 
@@ -453,9 +195,10 @@ static unsigned place_make_room(struct keyindex *index, struct keyindex_place *p
     unsigned slot = place->slot[level - 1];
     unsigned cut = cut_of(node, place->slot[level]);
     struct keyindex_node *right = node_cut(index, node, cut, record);
-    struct key_count moved = node_sum(right, 0, right->count);
+    struct key_count moved = keyindex__node_sum(right, 0, right->count);
     inner_of(parent)->sum[slot] = count_sub(inner_of(parent)->sum[slot], moved);
-    node_insert(parent, slot + 1, right->count > 0 ? right->record[0] : record, right, moved);
+    keyindex__node_insert(parent, slot + 1, right->count > 0 ? right->record[0] : record, right,
+                          moved);
     if (place->slot[level] >= cut) {
         place->node[level] = right;
         place->slot[level] = (uint16_t)(place->slot[level] - cut);
@@ -471,7 +214,7 @@ static void place_insert(struct keyindex *index, struct keyindex_place *place,
     unsigned leaf = place_make_room(index, place, place->depth - 1u, record);
     ASSERT(leaf + 1 == place->depth);
     struct key_count count = record_count(record);
-    node_insert(place->node[leaf], place->slot[leaf], record, NULL, count);
+    keyindex__node_insert(place->node[leaf], place->slot[leaf], record, NULL, count);
     if (place->slot[leaf] == 0) {
         place_fix_first(place, leaf);
     }
@@ -485,11 +228,11 @@ static void merge_right(struct keyindex *index, struct keyindex_inner *parent, u
 {
     struct keyindex_node *target = parent->child[left];
     struct keyindex_node *source = parent->child[left + 1];
-    node_move(target, source, 0);
-    node_fit(target);
+    keyindex__node_move(target, source, 0);
+    keyindex__node_fit(target);
     parent->sum[left] = count_add(parent->sum[left], parent->sum[left + 1]);
-    node_remove(&parent->node, left + 1);
-    node_free(index, source);
+    keyindex__node_remove(&parent->node, left + 1);
+    keyindex__node_free(index, source);
 }
 
 static void place_merge(struct keyindex *index, struct keyindex_place *place, unsigned level)
@@ -510,11 +253,11 @@ static void place_remove(struct keyindex *index, struct keyindex_place *place)
 {
     unsigned level = place->depth - 1u;
     ASSERT(!record_is_live(place_record(place)));
-    node_remove(place->node[level], place->slot[level]);
+    keyindex__node_remove(place->node[level], place->slot[level]);
     while (level > 0 && place->node[level]->count == 0) {
-        node_free(index, place->node[level]);
+        keyindex__node_free(index, place->node[level]);
         level--;
-        node_remove(place->node[level], place->slot[level]);
+        keyindex__node_remove(place->node[level], place->slot[level]);
     }
     if (place->node[level]->count > 0 && place->slot[level] == 0) {
         place_fix_first(place, level);
@@ -526,9 +269,9 @@ static void place_remove(struct keyindex *index, struct keyindex_place *place)
     }
     while (!index->root->is_leaf && index->root->count <= 1) {
         struct keyindex_node *root = index->root;
-        index->root = root->count == 1 ? inner_of(root)->child[0] : node_new(index, true);
+        index->root = root->count == 1 ? inner_of(root)->child[0] : keyindex__node_new(index, true);
         index->depth = root->count == 1 ? (uint8_t)(index->depth - 1) : 1;
-        node_free(index, root);
+        keyindex__node_free(index, root);
     }
     index->epoch++;
 }
@@ -538,7 +281,7 @@ static void place_remove(struct keyindex *index, struct keyindex_place *place)
 struct keyindex *keyindex_new(void)
 {
     struct keyindex *index = NEW(struct keyindex);
-    index->root = node_new(index, true);
+    index->root = keyindex__node_new(index, true);
     index->depth = 1;
     return index;
 }
@@ -552,7 +295,7 @@ static void subtree_free(struct keyindex *index, struct keyindex_node *node)
             subtree_free(index, inner_of(node)->child[i]);
         }
     }
-    node_free(index, node);
+    keyindex__node_free(index, node);
 }
 
 void keyindex_free(struct keyindex **index)
@@ -792,7 +535,7 @@ static struct key_count place_rank(const struct keyindex_place *place)
 {
     struct key_count rank = {0};
     for (unsigned level = 0; level < place->depth; level++) {
-        rank = count_add(rank, node_sum(place->node[level], 0, place->slot[level]));
+        rank = count_add(rank, keyindex__node_sum(place->node[level], 0, place->slot[level]));
     }
     return rank;
 }
@@ -816,7 +559,7 @@ struct key_count keyindex_count(const struct keyindex *index, const struct key_r
     place_seek(index, range->end, &end);
     unsigned leaf = from.depth - 1u;
     if (from.node[leaf] == end.node[leaf]) {
-        return node_sum(from.node[leaf], from.slot[leaf], end.slot[leaf]);
+        return keyindex__node_sum(from.node[leaf], from.slot[leaf], end.slot[leaf]);
     }
     return count_sub(place_rank(&end), place_rank(&from));
 }
@@ -854,7 +597,7 @@ static struct key_count node_check(const struct keyindex *index, const struct ke
     for (unsigned i = 0; i < node->count; i++) {
         struct slice key = record_key(node->record[i]);
         ASSERT(common_len(key, record_key(node->record[0])) >= node->skip);
-        ASSERT(node_compare_shared(node, key) == 0);
+        ASSERT(keyindex__node_compare_shared(node, key) == 0);
         ASSERT(node->prefix[i] == prefix_of(key, node->skip));
         ASSERT(i == 0 || slice_cmp(record_key(node->record[i - 1]), key) < 0);
         struct key_count sum;

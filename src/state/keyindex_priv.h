@@ -1,5 +1,5 @@
-/* Inside the key index: records and nodes. Shared by keyindex.c (the tree) and keyindex_record.c
- * (the revisions of one key) only. */
+/* Inside the key index: records and nodes. Shared by keyindex.c (the tree), keyindex_node.c (one
+ * node of it) and keyindex_record.c (the revisions of one key) only. */
 #ifndef STATE_KEYINDEX_PRIV_H
 #define STATE_KEYINDEX_PRIV_H
 
@@ -96,5 +96,90 @@ bool keyindex__record_last(const struct keyindex_record *record, int64_t at,
 /* The i-th revision, oldest first; i below keyindex__record_revs(). */
 struct keyindex_old keyindex__record_rev(const struct keyindex_record *record, uint32_t i);
 uint32_t keyindex__record_revs(const struct keyindex_record *record);
+
+/* ---- small helpers --------------------------------------------------------------------------- */
+
+static inline struct key_count record_count(const struct keyindex_record *record)
+{
+    if (!record_is_live(record)) {
+        return (struct key_count){0};
+    }
+    return (struct key_count){.keys = 1, .wire_bytes = keyindex_wire_len(record->row_len)};
+}
+
+static inline struct key_count count_add(struct key_count a, struct key_count b)
+{
+    return (struct key_count){a.keys + b.keys, a.wire_bytes + b.wire_bytes};
+}
+
+static inline struct key_count count_sub(struct key_count a, struct key_count b)
+{
+    return (struct key_count){a.keys - b.keys, a.wire_bytes - b.wire_bytes};
+}
+
+static inline struct keyindex_inner *inner_of(struct keyindex_node *node)
+{
+    ASSERT(!node->is_leaf);
+    return CONTAINER_OF(node, struct keyindex_inner, node);
+}
+
+static inline const struct keyindex_inner *inner_of_const(const struct keyindex_node *node)
+{
+    ASSERT(!node->is_leaf);
+    return (const struct keyindex_inner *)(const void *)node;
+}
+
+static inline uint64_t prefix_of(struct slice key, size_t skip)
+{
+    if (key.len >= skip + 8) {
+        return get_be64(key.data + skip);
+    }
+    uint64_t prefix = 0;
+    for (size_t i = skip; i < skip + 8; i++) {
+        prefix = prefix << 8 | (i < key.len ? key.data[i] : 0);
+    }
+    return prefix;
+}
+
+static inline uint32_t common_len(struct slice a, struct slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    size_t i = 0;
+    while (i < len && a.data[i] == b.data[i]) {
+        i++;
+    }
+    return (uint32_t)i;
+}
+
+static inline uint64_t bits_below(unsigned slot)
+{
+    return slot >= 64 ? UINT64_MAX : (UINT64_C(1) << slot) - 1;
+}
+
+/* ---- nodes (keyindex_node.c) ----------------------------------------------------------------- */
+
+struct keyindex_node *keyindex__node_new(struct keyindex *index, bool is_leaf);
+void keyindex__node_free(struct keyindex *index, struct keyindex_node *node);
+/* Chooses the largest skip: what the first and the last key share. */
+void keyindex__node_fit(struct keyindex_node *node);
+/* `key` is any of the node's keys, one that is about to join included. */
+void keyindex__node_share(struct keyindex_node *node, struct slice key, uint32_t skip);
+/* Lowers skip if `key`, which is about to join, does not share that much with `other`. */
+void keyindex__node_admit(struct keyindex_node *node, struct slice key, struct slice other);
+/* The first slot whose key is not less than `key`. */
+unsigned keyindex__node_search(const struct keyindex_node *node, struct slice key, bool *found_out);
+/* Which child may have `key`: the last whose first key is not above it. */
+unsigned keyindex__inner_search(const struct keyindex_node *node, struct slice key);
+/* What lives in slots [from, to). */
+struct key_count keyindex__node_sum(const struct keyindex_node *node, unsigned from, unsigned to);
+void keyindex__node_insert(struct keyindex_node *node, unsigned slot,
+                           struct keyindex_record *record, struct keyindex_node *child,
+                           struct key_count sum);
+void keyindex__node_remove(struct keyindex_node *node, unsigned slot);
+/* Moves slots [from, count) of `source` behind the last of `target`. Prefixes are for the caller:
+ * keyindex__node_fit() both. */
+void keyindex__node_move(struct keyindex_node *target, struct keyindex_node *source, unsigned from);
+/* How `key` stands to what the keys of the node share: <0, 0 (it begins so too), >0. */
+int keyindex__node_compare_shared(const struct keyindex_node *node, struct slice key);
 
 #endif

@@ -232,18 +232,18 @@ void mvcc_hash_all_begin(struct mvcc *store, struct mvcc_hash **out)
     (*out)->is_all = true;
 }
 
-void mvcc_hash_end(struct mvcc_hash **out, struct mvcc_hash_result *result)
+void mvcc_hash_end(struct mvcc_hash **hash, struct mvcc_hash_result *out)
 {
-    struct mvcc_hash *hash = *out;
-    backend_view_end(&hash->view);
-    ASSERT(hash->store->hash_count > 0);
-    hash->store->hash_count--;
-    if (hash->err != ERR_OK) {
+    struct mvcc_hash *ended = *hash;
+    backend_view_end(&ended->view);
+    ASSERT(ended->store->hash_count > 0);
+    ended->store->hash_count--;
+    if (ended->err != ERR_OK) {
         fatal("the database is damaged: %s; replace this member, or restore it from a snapshot",
-              hash->why.text);
+              ended->why.text);
     }
-    hash->result.hash = hash->crc;
-    *result = hash->result;
-    mem_free(hash);
-    *out = NULL;
+    *out = ended->result;
+    out->hash = ended->crc;
+    mem_free(ended);
+    *hash = NULL;
 }

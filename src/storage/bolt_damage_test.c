@@ -3,7 +3,6 @@
 
 #include "base/digest.h"
 #include "storage/bolt_double.h"
-#include "storage/bolt_model.h"
 #include "storage/bolt_priv.h"
 
 #include <stdio.h>
@@ -75,7 +74,7 @@ static struct places places_of(struct bolt *db)
 /* Two levels in bucket "b", free pages, nothing else. */
 static struct bolt_double *make_file(bool no_freelist, struct places *out)
 {
-    struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+    struct bolt_double *d = bolt_double_new();
     struct bolt *db =
         open_double(d, (struct bolt_options){.page_size = PAGE, .no_freelist_sync = no_freelist});
     put_rows(db, 0, 100);
@@ -126,7 +125,7 @@ static const char *text(const char *format, uint64_t pgno)
 
 TEST(bolt_damage, what_is_no_database_is_said_so)
 {
-    struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+    struct bolt_double *d = bolt_double_new();
     buf_append_str(&d->live, "SQLite format 3");
     assert_damage(&d, "db: no valid meta page: not a bolt file, or damaged");
     struct places p;
@@ -229,6 +228,37 @@ TEST(bolt_damage, damaged_pages_are_named)
     d = make_file(true, &p);
     put_le32(at(d, p.leaf, 16 + 8), 0);
     assert_damage(&d, text("db: page # has a key of impossible length", p.leaf));
+}
+
+/* One byte is inside or outside. */
+TEST(bolt_damage, an_element_may_reach_to_the_last_byte_of_its_page)
+{
+    for (uint32_t over = 0; over < 2; over++) {
+        struct places p;
+        struct bolt_double *d = make_file(true, &p);
+        uint32_t last = get_le16(at(d, p.leaf, 10)) - 1u;
+        size_t offset = PAGE_HEADER_LEN + last * ELEM_LEN;
+        uint8_t *elem = at(d, p.leaf, offset);
+        uint32_t room = PAGE - (uint32_t)offset - get_le32(elem + 4) - get_le32(elem + 8);
+        put_le32(elem + 12, room + over);
+        if (over == 1) {
+            assert_damage(&d, text("db: page # has an element outside of the page", p.leaf));
+            continue;
+        }
+        struct bolt *db = open_double(d, (struct bolt_options){0});
+        struct bolt_tx *tx = bolt_read_begin(db);
+        assert_int_equal(bolt_check(tx, NULL), ERR_OK);
+        bolt_read_end(&tx);
+        bolt_close(&db);
+        bolt_double_free(&d);
+    }
+    struct places p;
+    struct bolt_double *d = make_file(true, &p);
+    uint32_t last = get_le16(at(d, p.branch, 10)) - 1u;
+    size_t offset = PAGE_HEADER_LEN + last * ELEM_LEN;
+    uint8_t *elem = at(d, p.branch, offset);
+    put_le32(elem + 4, PAGE - (uint32_t)offset - get_le32(elem) + 1);
+    assert_damage(&d, text("db: page # has an element outside of the page", p.branch));
 }
 
 TEST(bolt_damage, a_tree_of_the_wrong_shape_is_named)
@@ -357,7 +387,7 @@ TEST(bolt_damage, any_single_byte)
     for (size_t i = 0; i < ARRAY_LEN(pages) * 160 * ARRAY_LEN(values); i++) {
         size_t offset = i / ARRAY_LEN(values) % 160;
         uint64_t pgno = pages[i / ARRAY_LEN(values) / 160];
-        struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+        struct bolt_double *d = bolt_double_new();
         buf_append_slice(&d->live, buf_slice(&good->live));
         *at(d, pgno, offset) = values[i % ARRAY_LEN(values)];
         if (pgno == p.meta) {

@@ -613,3 +613,104 @@ TEST(bolt, a_copy_is_a_database_of_its_own)
     bolt_read_end(&tx);
     bolt_close(&db);
 }
+
+TEST(bolt, a_bucket_is_inline_up_to_a_quarter_of_a_page)
+{
+    static const uint8_t data[1024];
+    for (size_t over = 0; over < 2; over++) {
+        struct bolt *db = open_fresh();
+        struct bolt_tx *tx = write_begin(db);
+        size_t len = 1024 - PAGE_HEADER_LEN - ELEM_LEN - 1 + over;
+        assert_int_equal(bolt_put(ensure(tx, "b"), SLICE("k"), slice_of(data, len)), ERR_OK);
+        commit(&tx);
+        tx = bolt_read_begin(db);
+        assert_int_equal(bucket_of(tx, "b")->root == 0, over == 0);
+        bolt_read_end(&tx);
+        check(db);
+        bolt_close(&db);
+    }
+}
+
+/* Nine rows of which four fill a page: 4, 3 and 2, for no page is left with a single row. */
+TEST(bolt, the_last_page_of_a_split_has_two_rows_at_least)
+{
+    struct bolt *db =
+        open_with(fresh_path(), (struct bolt_options){.no_sync = true, .page_size = 1024});
+    struct bolt_tx *tx = write_begin(db);
+    struct bolt_bucket *b = ensure(tx, "b");
+    static const uint8_t data[207];
+    bolt_bucket_set_fill(b, 100);
+    for (int i = 0; i < 9; i++) {
+        char key[2] = {(char)('a' + i), 0};
+        assert_int_equal(bolt_put(b, slice_str(key), slice_of(data, sizeof(data))), ERR_OK);
+    }
+    commit(&tx);
+    tx = bolt_read_begin(db);
+    struct bolt_page branch;
+    assert_int_equal(bolt__page_get(tx, bucket_of(tx, "b")->root, &branch), ERR_OK);
+    assert_int_equal(branch.count, 3);
+    static const uint32_t counts[] = {4, 3, 2};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct bolt_elem elem;
+        struct bolt_page leaf;
+        assert_true(bolt__page_elem(&branch, i, &elem));
+        assert_int_equal(bolt__page_get(tx, elem.pgno, &leaf), ERR_OK);
+        assert_int_equal(leaf.count, counts[i]);
+    }
+    bolt_read_end(&tx);
+    bolt_close(&db);
+}
+
+TEST(bolt, no_old_memory_reaches_the_file)
+{
+    struct bolt *db = open_fresh();
+    uint8_t *secret = mem_alloc(900000);
+    memset(secret, 'S', 900000);
+    struct bolt_tx *tx = write_begin(db);
+    assert_int_equal(bolt_put(ensure(tx, "b"), SLICE("k"), slice_of(secret, 900000)), ERR_OK);
+    commit(&tx);
+    mem_free(secret);
+    /* The same memory is used again for a page that is nearly empty. */
+    tx = write_begin(db);
+    put(ensure(tx, "c"), "k", "v");
+    commit(&tx);
+    tx = bolt_read_begin(db);
+    struct bolt_page page;
+    struct bolt_elem elem;
+    assert_int_equal(bolt__page_get(tx, tx->meta.root, &page), ERR_OK);
+    assert_true(bolt__page_elem(&page, page.count - 1, &elem));
+    const uint8_t *end = elem.value.data + elem.value.len;
+    assert_true(end < page.data + page.len);
+    for (const uint8_t *p = end; p < page.data + page.len; p++) {
+        assert_int_equal(*p, 0);
+    }
+    bolt_read_end(&tx);
+    bolt_close(&db);
+}
+
+/* More than 65,534 free pages: the count moves into the first place of the list. */
+TEST(bolt, a_long_freelist_is_read_back)
+{
+    struct bolt *db =
+        open_with(fresh_path(), (struct bolt_options){.no_sync = true, .page_size = 1024});
+    enum { LEN = 70000 * 1024 };
+    uint8_t *data = mem_zalloc(LEN);
+    struct bolt_tx *tx = write_begin(db);
+    assert_int_equal(bolt_put(ensure(tx, "b"), SLICE("k"), slice_of(data, LEN)), ERR_OK);
+    commit(&tx);
+    mem_free(data);
+    tx = write_begin(db);
+    assert_int_equal(bolt_delete(bucket_of(tx, "b"), SLICE("k")), ERR_OK);
+    commit(&tx);
+    check(db);
+    struct bolt_stats stats;
+    bolt_stats(db, &stats);
+    uint64_t count = stats.free_pages + stats.pending_pages;
+    assert_true(count > 65536);
+    bolt_close(&db);
+    db = open_with(path, (struct bolt_options){.no_sync = true});
+    bolt_stats(db, &stats);
+    assert_int_equal(stats.free_pages, count);
+    check(db);
+    bolt_close(&db);
+}

@@ -335,3 +335,53 @@ TEST(bolt_txn, readers_on_other_threads_see_whole_transactions)
     bolt_close(&db);
     posix_env_free(&env);
 }
+
+/* Begin and end as fast as they can, beside commits that replace the newest state all the time:
+ * what a reader pins is whole and never older than what it had before. */
+static void pinning_run(struct job *job)
+{
+    struct reading *reading = CONTAINER_OF(job, struct reading, job);
+    uint64_t last = 0;
+    while (!atomic_load(reading->stop)) {
+        struct bolt_tx *tx = bolt_read_begin(reading->db);
+        ASSERT(bolt_tx_id(tx) >= last);
+        ASSERT(bolt_tx_size(tx) == 4 * 4096);
+        last = bolt_tx_id(tx);
+        bolt_read_end(&tx);
+        atomic_fetch_add(reading->looked, 1);
+    }
+}
+
+TEST(bolt_txn, readers_come_and_go_beside_quick_commits)
+{
+    struct env *env = posix_env_new();
+    struct executor *pool = env_executor_new(env, "readers", 3);
+    snprintf(path, sizeof(path), "%s/db", test_dir());
+    struct bolt *db = open_with(path, (struct bolt_options){.no_sync = true});
+    atomic_bool stop = false;
+    atomic_int running = 3;
+    atomic_uint looked = 0;
+    struct reading readings[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        readings[i] =
+            (struct reading){.db = db, .stop = &stop, .running = &running, .looked = &looked};
+        readings[i].job.run = pinning_run;
+        readings[i].job.done = reading_done;
+        executor_submit(pool, &readings[i].job);
+    }
+    unsigned commits = 0;
+    for (; commits < 20000 || atomic_load(&looked) < 20000; commits++) {
+        /* Only the publishing half of a commit: the quicker, the more often they meet. */
+        struct bolt_tx *tx = write_begin(db);
+        struct bolt_meta meta = tx->meta;
+        bolt_rollback(&tx);
+        bolt__view_publish(db, &meta);
+    }
+    atomic_store(&stop, true);
+    executor_close(&pool);
+    struct bolt_tx *tx = write_begin(db);
+    assert_int_equal(tx->meta.txid, commits + 2);
+    bolt_rollback(&tx);
+    bolt_close(&db);
+    posix_env_free(&env);
+}
