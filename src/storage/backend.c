@@ -10,6 +10,8 @@
  * then is served by backend_end(). */
 #include "storage/backend_priv.h"
 
+#include "base/failpoint.h"
+
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
 #define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
@@ -128,6 +130,7 @@ bool backend__seal(struct backend *backend)
     if (batch->ops == 0 && !backend->is_index_dirty && !backend->is_conf_dirty) {
         return false;
     }
+    FAILPOINT(commitBeforePreCommitHook);
     if (backend->is_index_dirty) {
         put_be64(bytes, backend->index);
         batch__set(batch, BUCKET_META, SLICE("consistent_index"), slice_of(bytes, 8), false);
@@ -139,6 +142,7 @@ bool backend__seal(struct backend *backend)
         batch__set(batch, BUCKET_META, SLICE("confState"), buf_slice(&backend->conf_state), false);
         backend->is_conf_dirty = false;
     }
+    FAILPOINT(commitAfterPreCommitHook);
     batch__seal(batch);
     batch_open(backend);
     return true;
@@ -200,7 +204,9 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
 static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
 {
     struct bolt_tx *tx;
+    FAILPOINT(beforeStartDBTxn);
     TRY(bolt_write_begin(backend->db, &tx, why));
+    FAILPOINT(afterStartDBTxn);
     for (size_t i = 0; i < backend->commit_batch_count; i++) {
         enum err err = write_batch(backend->commit_batch[i], tx);
         if (err != ERR_OK) {
@@ -209,7 +215,10 @@ static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
             return err;
         }
     }
-    return bolt_commit(&tx, why);
+    FAILPOINT(beforeCommit);
+    TRY(bolt_commit(&tx, why));
+    FAILPOINT(afterCommit);
+    return ERR_OK;
 }
 
 /* On the executor. */
