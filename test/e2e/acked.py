@@ -25,7 +25,9 @@ def hash_kv(client, revision=0):
     if code != "OK":
         raise AssertionError(f"HashKV at {revision}: {code} {details}")
     fields = dict(parse(reply))
-    return fields.get(2, 0), fields.get(3, 0), revision or header_revision(reply)
+    if revision == 0 and header_revision(reply) != fields[4]:
+        raise AssertionError(f"HashKV of revision {fields[4]} says it is of {header_revision(reply)}")
+    return fields.get(2, 0), fields.get(3, 0), fields[4]
 
 
 def everything(client, prefix=b"\0", end=b"\0", revision=0):
@@ -115,6 +117,7 @@ class Compactor(threading.Thread):
         self.load = load
         self.compacted = 0  # acknowledged
         self.hashes = []  # (revision, compact revision, hash)
+        self.failure = None
 
     def run(self):
         client = Client(self.load.server)
@@ -130,7 +133,9 @@ class Compactor(threading.Thread):
             try:
                 value, compact, at = hash_kv(client)
                 self.hashes.append((at, compact, value))
-            except AssertionError:
+            except AssertionError as why:
+                if "UNAVAILABLE" not in str(why):
+                    self.failure = why
                 break
         client.close()
 
@@ -187,6 +192,8 @@ class Load:
         self.check_hashes(client)
 
     def check_hashes(self, client):
+        if self.compactor.failure is not None:
+            raise self.compactor.failure
         _, compact, _ = hash_kv(client)
         for at, compact_then, value in self.compactor.hashes:
             if compact_then == compact and hash_kv(client, at)[:2] != (value, compact):

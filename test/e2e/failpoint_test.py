@@ -11,7 +11,7 @@ from harness import ROOT, Server, Skip, contains, equal, free_port, run, test
 from pbtiny import Client
 
 ETCD = os.path.join(os.environ.get("ETCDC_FAILPOINTS", os.path.join(ROOT, "build/failpoints")), "etcd")
-FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "10",
+FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "40",
          "--backend-batch-interval", "10ms", "--log-level", "warn"]
 ROUNDS = 5 if os.environ.get("ETCDC_LONG") == "1" else 1
 DEATH_SECONDS = 20
@@ -117,7 +117,7 @@ def die_under_load(point):
             for death in range(2):  # the second one on a directory that has died before
                 load.start()
                 time.sleep(0.15 + 0.1 * turn)
-                equal(points.call("PUT", "/" + point, "panic" if death == 0 else "3*off->panic")[0], 204)
+                equal(points.call("PUT", "/" + point, "panic" if death == 0 else "2*off->panic")[0], 204)
                 wait_for_death(server, point)
                 load.stop()
                 server.start()
