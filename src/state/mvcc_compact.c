@@ -88,8 +88,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     bool is_tombstone;
     struct mvcc_row row;
     if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
-        fatal("the database is damaged: bucket key has a key that is no revision; replace this "
-              "member, or restore it from a snapshot");
+        backend_damaged(store->backend, "bucket key has a key that is no revision");
     }
     if (rev.main > store->target) {
         return false;
@@ -100,7 +99,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     }
     state->visited++;
     state->last = rev;
-    mvcc__parse(rev, value, &row);
+    mvcc__parse(store, rev, value, &row);
     if (!keyindex_is_kept(store->index, row.key, rev, store->target)) {
         state->doomed[state->count++] = (struct doomed){
             .rev = rev,

@@ -12,6 +12,8 @@
 
 #include "base/failpoint.h"
 
+#include <stdio.h>
+
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
 #define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
@@ -37,9 +39,20 @@ const char *backend_bucket_name(enum backend_bucket bucket)
     return bucket_names[bucket];
 }
 
-void backend__damaged(const char *why)
+void backend_damaged(const struct backend *backend, const char *format, ...)
 {
-    fatal("the database is damaged: %s; replace this member, or restore it from a snapshot", why);
+    char why[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof(why), format, args);
+    va_end(args);
+    fatal("the database %s is damaged: %s; replace this member, or restore it from a snapshot",
+          backend->options.path, why);
+}
+
+const char *backend_path(const struct backend *backend)
+{
+    return backend->options.path;
 }
 
 /* ---- the pinned tree --------------------------------------------------------------------------
@@ -52,7 +65,7 @@ static void tree_pin(struct backend *backend)
     for (unsigned i = 0; i < BUCKET_COUNT; i++) {
         struct slice name = slice_str(bucket_names[i]);
         if (bolt_bucket(bolt_root(backend->tree), name, &backend->bucket[i]) != ERR_OK) {
-            backend__damaged(bolt_tx_why(backend->tree));
+            backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
         }
     }
 }
@@ -62,7 +75,7 @@ static bool tree_get(struct backend *backend, enum backend_bucket bucket, struct
 {
     enum err err = bolt_get(backend->bucket[bucket], key, out);
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        backend__damaged(bolt_tx_why(backend->tree));
+        backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
     }
     return err == ERR_OK;
 }
@@ -686,7 +699,7 @@ void backend_scan(struct backend *backend, enum backend_bucket bucket, struct sl
         mem_free(batches);
     }
     if (err != ERR_OK) {
-        backend__damaged(why.text);
+        backend_damaged(backend, "%s", why.text);
     }
 }
 
