@@ -52,6 +52,7 @@ class Writer(threading.Thread):
         self.prefix = b"w%d/" % number
         self.state = {}
         self.pending = None  # what the request under way would change
+        self.late = []  # acknowledged while the disk was being taken away, oldest first
         self.acked = 0
         self.revision = 0  # the newest acknowledged
         self.step = number
@@ -87,8 +88,11 @@ class Writer(threading.Thread):
             code, _, reply = client.call(f"/etcdserverpb.KV/{method}", request, timeout=CALL_SECONDS)
             if code != "OK":
                 break
-            self.apply(self.pending)
-            self.pending = None
+            change, self.pending = self.pending, None
+            if self.load.is_cut:
+                self.late.append(change)
+                continue
+            self.apply(change)
             self.revision = max(self.revision, header_revision(reply))
             self.acked += 1
         client.close()
@@ -96,17 +100,22 @@ class Writer(threading.Thread):
     def check(self, rows):
         """The rows of the whole store; takes over what turns out to have happened."""
         got = {key: row[0] for key, row in rows.items() if key.startswith(self.prefix)}
-        if got != self.state and self.pending is not None:
-            before = dict(self.state)
-            self.apply(self.pending)
-            if got != self.state:
-                self.state = before
-        if got != self.state:
-            lost = sorted(k for k in self.state if got.get(k) != self.state[k])
-            extra = sorted(k for k in got if k not in self.state)
+        may_be = self.late + ([self.pending] if self.pending is not None else [])
+        acked = dict(self.state)
+        states = [acked]
+        for change in may_be:
+            self.apply(change)
+            states.append(dict(self.state))
+        happened = max((number for number, state in enumerate(states) if state == got), default=None)
+        if happened is not None:
+            self.state = states[happened]
+            self.load.late_lost += max(0, len(self.late) - happened)
+        else:
+            lost = sorted(k for k in acked if got.get(k) != acked[k])
+            extra = sorted(k for k in got if k not in acked)
             raise AssertionError(f"after {self.acked} acknowledged: wrong or lost {lost[:5]}, unexpected {extra[:5]}; "
-                                 f"under way was {self.pending!r}")
-        self.pending = None
+                                 f"late {self.late!r}; under way was {self.pending!r}")
+        self.late, self.pending = [], None
 
 
 class Compactor(threading.Thread):
@@ -147,12 +156,14 @@ class Load:
         self.server = server
         self.compact_seconds = compact_seconds
         self.is_over = False
+        self.is_cut = False  # set before the disk is taken away: what comes later is not promised by it
+        self.late_lost = 0  # acknowledgements that came after that, and whose writes are not there
         self.writers = [Writer(self, n) for n in range(writers)]
         self.compactor = Compactor(self)
         self.acked_before = 0
 
     def start(self):
-        self.is_over = False
+        self.is_over = self.is_cut = False
         self.acked_before += sum(w.acked for w in self.writers)
         before = self.writers
         self.writers = [Writer(self, n) for n in range(len(before))]

@@ -145,6 +145,7 @@ def cuts(kind):
         for number in range(CUTS):
             load.start()
             time.sleep(draw.uniform(0.05, 0.6))
+            load.is_cut = True
             disk.cut()
             # It may find out by itself and stop with a sentence, or be gone with the power.
             time.sleep(draw.choice([0, 0, 0.05]))
@@ -166,7 +167,8 @@ def cuts(kind):
         equal(hash_kv(client)[0], before[0], "HashKV after a clean restart")
         client.close()
         server.stop()
-        print(f"# {kind}: {CUTS} cuts, {load.acked()} acknowledged writes, none lost", flush=True)
+        print(f"# {kind}: {CUTS} cuts, {load.acked()} acknowledged writes, none lost; "
+              f"{load.late_lost} lost that were acknowledged while the filesystem was being shut down", flush=True)
     finally:
         if server is not None and server.process is not None and server.process.poll() is None:
             server.kill()
