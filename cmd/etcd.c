@@ -33,7 +33,8 @@ struct process {
     struct http_server *http[4];
     size_t http_count;
     size_t http_open;
-    int signum; /* the one that stops us; 0 */
+    struct arena arena; /* addresses */
+    int signum;         /* the one that stops us; 0 */
 };
 
 static int64_t clock_now(void *ctx)
@@ -83,12 +84,20 @@ static void add_process_metrics(struct process *p)
 /* ---- listeners --------------------------------------------------------------------------------
  */
 
-/* How net_listen() names what a URL says. */
-static void address_of(const struct url *url, const char **host, const char **port)
+/* How net_listen() names what a URL says. A unix socket's name is host and path together:
+ * unix://name:123 is the file "name:123" in the working directory. */
+static void address_of(struct arena *arena, const struct url *url, const char **host,
+                       const char **port)
 {
     bool is_unix = strncmp(url->scheme, "unix", 4) == 0;
-    *host = !is_unix ? url->hostname : url->opaque[0] != '\0' ? url->opaque : url->path;
-    *port = is_unix ? "unix" : url->port;
+    if (!is_unix) {
+        *host = url->hostname;
+        *port = url->port;
+        return;
+    }
+    *host =
+        url->opaque[0] != '\0' ? url->opaque : arena_printf(arena, "%s%s", url->host, url->path);
+    *port = "unix";
 }
 
 static struct listen_options listen_options(const struct process *p)
@@ -114,7 +123,7 @@ static FALLIBLE probe_ports(struct process *p, const struct url_list *urls, stru
         struct listener *listener;
         const char *host;
         const char *port;
-        address_of(&urls->items[i], &host, &port);
+        address_of(&p->arena, &urls->items[i], &host, &port);
         if (strcmp(port, "unix") == 0) {
             continue; /* binding makes a file: left to the real one */
         }
@@ -137,7 +146,7 @@ static FALLIBLE serve(struct process *p, enum api_listener kind, const struct ur
     for (size_t i = 0; i < urls->count; i++) {
         const char *host;
         const char *port;
-        address_of(&urls->items[i], &host, &port);
+        address_of(&p->arena, &urls->items[i], &host, &port);
         TRY(http_server_listen(http, host, port, &options, why));
     }
     return ERR_OK;
@@ -260,6 +269,7 @@ static void release(struct process *p)
     loop_free(&p->loop);
     config_free(&p->config);
     posix_env_free(&p->env);
+    arena_fini(&p->arena);
 }
 
 static struct log fatal_log;
@@ -271,6 +281,7 @@ static void fatal_line(const char *sentence)
 
 int main(int argc, char **argv)
 {
+    posix_raise_fd_limit();
     struct process p = {.env = posix_env_new()};
     struct errbuf why = {""};
     int status = 0;

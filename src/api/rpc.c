@@ -233,9 +233,26 @@ static void finish_status(struct grpc_call *call, struct rpc_counters *counters,
     finish(call, counters, row->code, row->text);
 }
 
+/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
+static void log_when_slow(const struct rpc_call *rpc)
+{
+    const struct api *api = api_of(rpc->call);
+    int64_t limit = api->config->warning_unary_request_duration_ns;
+    uint64_t took = loop_now(api->options.loop) - rpc->request.started;
+    if (limit > 0 && took > (uint64_t)limit) {
+        LOG_WARN(server_log(api->server), "request stats",
+                 log_duration("time spent", (int64_t)took),
+                 log_str("remote", grpc_call_peer(rpc->call)),
+                 log_str("response type", binding_of(rpc->call)->row->name),
+                 log_u64("request size", rpc->request.encoded.len),
+                 log_u64("response size", rpc->request.reply.len));
+    }
+}
+
 static void on_done(struct server_request *request)
 {
     struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
+    log_when_slow(rpc);
     if (request->status != STATUS_OK) {
         finish_status(rpc->call, rpc->counters, request->status);
         return;

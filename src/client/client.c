@@ -273,13 +273,14 @@ static void login_start(struct client *client)
     if (client->is_logging_in) {
         return;
     }
-    Etcdserverpb__AuthenticateRequest request = ETCDSERVERPB__AUTHENTICATE_REQUEST__INIT;
     struct arena arena;
     arena_init(&arena);
-    request.name = arena_strndup(&arena, client->username, strlen(client->username));
-    request.password = arena_strndup(&arena, client->password, strlen(client->password));
+    Etcdserverpb__AuthenticateRequest *request =
+        pb_new(&arena, &etcdserverpb__authenticate_request__descriptor);
+    request->name = arena_strndup(&arena, client->username, strlen(client->username));
+    request->password = arena_strndup(&arena, client->password, strlen(client->password));
     buf_reset(&client->login_request);
-    pb_encode(&request, &client->login_request);
+    pb_encode(request, &client->login_request);
     arena_fini(&arena);
     client->is_logging_in = true;
     client->login = (struct client_call){

@@ -54,10 +54,11 @@ static void on_login(struct grpc_call *call, struct slice message)
     world->logins++;
     if (world->login.status == GRPC_OK) {
         char token[32];
-        Etcdserverpb__AuthenticateResponse answer = ETCDSERVERPB__AUTHENTICATE_RESPONSE__INIT;
+        Etcdserverpb__AuthenticateResponse *answer =
+            pb_new(grpc_call_arena(call), &etcdserverpb__authenticate_response__descriptor);
         snprintf(token, sizeof(token), "token-%zu", world->logins);
-        answer.token = token;
-        grpc_call_send_copy(call, pb_encode_arena(&answer, grpc_call_arena(call)));
+        answer->token = token;
+        grpc_call_send_copy(call, pb_encode_arena(answer, grpc_call_arena(call)));
     }
     grpc_call_finish(call, world->login.status, world->login.message);
 }

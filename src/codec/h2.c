@@ -369,6 +369,8 @@ static nghttp2_option *option_new(bool is_client)
     ASSERT(rv == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    /* nghttp2's own limit would say INTERNAL_ERROR: it stands behind ours. */
+    nghttp2_option_set_stream_reset_rate_limit(option, 4 * H2_RESETS_BURST, 4 * H2_RESETS_PER_SEC);
     if (is_client) {
         /* A grpc-message may end in a blank: grpc-go sends it as it is. */
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);

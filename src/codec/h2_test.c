@@ -186,7 +186,10 @@ static bool carry(struct side *from, struct side *to, size_t step)
 
 static void settle(struct side *a, struct side *b, size_t step)
 {
-    while (carry(a, b, step) | carry(b, a, step)) {
+    bool any = true;
+    while (any) {
+        any = carry(a, b, step);
+        any = carry(b, a, step) || any;
     }
 }
 
@@ -336,6 +339,40 @@ TEST(h2, output_stops_at_the_limit)
     side_free(server);
 }
 
+TEST(h2, an_incremental_stream_lets_a_later_one_pass)
+{
+    struct side *client = side_new(true, 1 << 20);
+    struct side *server = side_new(false, 65535);
+    static uint8_t large[900000];
+    struct test_stream *first = request(client, "/large", false);
+    struct test_stream *second = request(client, "/small", false);
+    settle(client, server, 1000);
+    struct test_stream *bulk = &server->streams[0];
+    struct test_stream *quick = &server->streams[1];
+    outq_append_ref(&bulk->body, slice_of(large, sizeof(large)), NULL);
+    bulk->is_last = true;
+    h2_urgency(server->h2, bulk->id, 3);
+    respond(bulk, true);
+    assert_true(h2_send(server->h2, &server->out, 100000));
+    outq_append(&quick->body, "quick", 5);
+    quick->is_last = true;
+    respond(quick, true);
+    h2_send(server->h2, &server->out, 200000);
+    while (server->out.len > 0) {
+        struct slice piece;
+        outq_peek(&server->out, &piece, 1);
+        assert_int_equal(h2_recv(client->h2, piece, 0), ERR_OK);
+        outq_consume(&server->out, piece.len);
+    }
+    assert_true(second->ended);
+    assert_false(first->ended);
+    assert_in_range(first->data.len, 100000, 250000);
+    settle(client, server, 100000);
+    assert_int_equal(first->data.len, sizeof(large));
+    side_free(client);
+    side_free(server);
+}
+
 TEST(h2, a_refused_stream_is_closed_with_that_code)
 {
     struct side *client = side_new(true, 65535);
@@ -409,8 +446,7 @@ TEST(h2, going_away_in_two_steps)
     side_free(server);
 }
 
-/* ---- floods
- * --------------------------------------------------------------------------------------- */
+/* ---- floods ----------------------------------------------------------------------------- */
 
 static enum err feed(struct side *server, struct slice bytes, uint64_t now)
 {
@@ -486,7 +522,7 @@ TEST(h2, rapid_reset_is_stopped)
             break;
         }
     }
-    assert_in_range(count, 900, H2_RESETS_BURST + 10);
+    assert_in_range(count, H2_RESETS_BURST / 2 - 10, H2_RESETS_BURST + 10);
     side_free(server);
 }
 

@@ -214,7 +214,7 @@ static int fields_check(struct http1 *parser)
     for (size_t i = 0; i < parser->span_count; i++) {
         const struct http1_field *field = &parser->fields[i];
         if (!name_is_token(field->name)) {
-            return refuse(parser, 400, NULL);
+            return refuse(parser, 400, "invalid header name");
         }
         if (name_is(field->name, "host")) {
             hosts++;
@@ -231,7 +231,7 @@ static int fields_check(struct http1 *parser)
         }
     }
     if (hosts > 1) {
-        return refuse(parser, 400, "too many Host headers");
+        return refuse(parser, 400, NULL);
     }
     if (hosts == 0 && request->minor > 0) {
         return refuse(parser, 400, "missing required Host header");
@@ -533,12 +533,14 @@ static void append_clean(struct buf *out, struct slice value)
 void http1_response_head(struct buf *out, const struct http1_response *response)
 {
     const char *text = http1_status_text(response->status);
+    unsigned minor = response->is_old ? 0 : 1;
     char date[HTTP1_DATE_TEXT];
     http1_date(response->date_sec, date);
     if (text[0] == 0) {
-        buf_printf(out, "HTTP/1.1 %03u status code %u\r\n", response->status, response->status);
+        buf_printf(out, "HTTP/1.%u %03u status code %u\r\n", minor, response->status,
+                   response->status);
     } else {
-        buf_printf(out, "HTTP/1.1 %03u %s\r\n", response->status, text);
+        buf_printf(out, "HTTP/1.%u %03u %s\r\n", minor, response->status, text);
     }
     for (size_t i = 0; i < response->field_count; i++) {
         append_clean(out, response->fields[i].name);

@@ -79,6 +79,7 @@ struct http1_response {
     size_t field_count;
     enum http1_framing framing;
     uint64_t body_len;
+    bool is_old;            /* HTTP/1.0, as the request was */
     int64_t date_sec;       /* for the Date field: seconds since 1970 */
     const char *connection; /* "close", "keep-alive" or NULL */
 };

@@ -35,7 +35,7 @@ static struct outq_block *block_new(struct outq_pool *pool)
     } else {
         block = mem_alloc(sizeof(*block));
     }
-    block->owner = (struct outq_owner){.refs = 1, .free = block_free};
+    block->owner = (struct outq_owner){.refs = 1, .release = block_free};
     block->pool = pool;
     block->next = NULL;
     block->len = 0;

@@ -4,10 +4,10 @@
  * referenced, and their owner is told when the last byte has left. Bytes can move from one queue
  * (a stream's body) to another (its connection) without being copied.
  *
- * Ownership: a referenced piece has an embedded, counted `struct outq_owner`; free() runs when the
- * count falls to zero, from inside outq_consume(), outq_move() or outq_fini(). A NULL owner means
- * memory that outlives the queue.
- * Threads: one at a time; no shared state but the pool's, of the same thread. */
+ * Ownership: a referenced piece has an embedded, counted `struct outq_owner`; release() runs when
+ * the count falls to zero, from inside outq_consume(), outq_move() or outq_fini(). A NULL owner
+ * means memory that outlives the queue. Threads: one at a time; no shared state but the pool's, of
+ * the same thread. */
 #ifndef CODEC_OUTQ_H
 #define CODEC_OUTQ_H
 
@@ -15,7 +15,7 @@
 
 struct outq_owner {
     size_t refs;
-    void (*free)(struct outq_owner *owner);
+    void (*release)(struct outq_owner *owner);
 };
 
 static inline void outq_owner_ref(struct outq_owner *owner)
@@ -27,7 +27,7 @@ static inline void outq_owner_unref(struct outq_owner *owner)
     ASSERT(owner->refs > 0);
     owner->refs--;
     if (owner->refs == 0) {
-        owner->free(owner);
+        owner->release(owner);
     }
 }
 

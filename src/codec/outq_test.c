@@ -60,7 +60,7 @@ TEST(outq, copies_join_and_come_out_in_order)
 TEST(outq, an_owner_is_told_when_its_last_byte_has_left)
 {
     struct outq queue;
-    struct owned owned = {.owner = {.refs = 1, .free = owned_free}};
+    struct owned owned = {.owner = {.refs = 1, .release = owned_free}};
     outq_init(&queue, NULL);
     outq_append(&queue, "head", 4);
     outq_append_ref(&queue, SLICE("borrowed"), &owned.owner);
@@ -76,7 +76,7 @@ TEST(outq, an_owner_is_told_when_its_last_byte_has_left)
 TEST(outq, an_empty_reference_is_let_go_at_once)
 {
     struct outq queue;
-    struct owned owned = {.owner = {.refs = 1, .free = owned_free}};
+    struct owned owned = {.owner = {.refs = 1, .release = owned_free}};
     outq_init(&queue, NULL);
     outq_append_ref(&queue, SLICE_EMPTY, &owned.owner);
     assert_int_equal(owned.freed, 1);
@@ -88,8 +88,8 @@ TEST(outq, moving_keeps_large_pieces_and_their_owner)
 {
     struct outq source;
     struct outq target;
-    struct owned owned = {.owner = {.refs = 1, .free = owned_free}};
-    struct owned fallback = {.owner = {.refs = 1, .free = owned_free}};
+    struct owned owned = {.owner = {.refs = 1, .release = owned_free}};
+    struct owned fallback = {.owner = {.refs = 1, .release = owned_free}};
     struct buf large = {0};
     for (unsigned i = 0; i < 10000; i++) {
         buf_append_byte(&large, (uint8_t)(i * 7));
@@ -122,7 +122,7 @@ TEST(outq, moving_keeps_large_pieces_and_their_owner)
 TEST(outq, clearing_lets_go_of_everything)
 {
     struct outq queue;
-    struct owned owned = {.owner = {.refs = 2, .free = owned_free}};
+    struct owned owned = {.owner = {.refs = 2, .release = owned_free}};
     outq_init(&queue, NULL);
     outq_append_ref(&queue, SLICE("one"), &owned.owner);
     outq_append(&queue, "x", 1);

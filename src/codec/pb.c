@@ -15,6 +15,8 @@
 
 #include "codec/pbwire.h"
 
+_Static_assert(sizeof(protobuf_c_boolean) == 4, "a bool is read as a 32-bit number");
+
 #define FRAMES_INLINE 16 /* enough for a transaction with five levels */
 
 typedef const ProtobufCFieldDescriptor pb_field;
@@ -53,7 +55,7 @@ static bool is_scalar(pb_field *field)
            field->type != PROTOBUF_C_TYPE_MESSAGE;
 }
 
-static size_t element_size(pb_field *field)
+static inline size_t element_size(pb_field *field)
 {
     switch ((int)field->type) {
     case PROTOBUF_C_TYPE_INT32:
@@ -503,29 +505,49 @@ static const void *load_pointer(const void *slot)
     return pointer;
 }
 
-/* Does a singular field leave? A message never set does not, whatever the label says. */
-static bool is_present(const void *message, pb_field *field)
+static bool is_zero(pb_field *field, const void *slot)
 {
-    const uint8_t *quantifier = (const uint8_t *)message + field->quantifier_offset;
+    if (element_size(field) == 8) {
+        uint64_t value;
+        memcpy(&value, slot, sizeof(value));
+        return value == 0;
+    }
+    uint32_t value; /* int, enum and bool alike */
+    memcpy(&value, slot, sizeof(value));
+    return value == 0;
+}
+
+static bool has_quantifier(const void *message, pb_field *field)
+{
+    protobuf_c_boolean has;
+    memcpy(&has, (const uint8_t *)message + field->quantifier_offset, sizeof(has));
+    return has != 0;
+}
+
+static bool is_chosen(const void *message, pb_field *field)
+{
+    uint32_t which;
+    memcpy(&which, (const uint8_t *)message + field->quantifier_offset, sizeof(which));
+    return which == field->id && (field->type != PROTOBUF_C_TYPE_MESSAGE ||
+                                  load_pointer(field_at_const(message, field)) != NULL);
+}
+
+/* Does a singular field leave? A message never set does not, whatever the label says. The most
+ * frequent question comes first: an entry of the log has 35 sub-messages, of which two are set. */
+static inline bool is_present(const void *message, pb_field *field)
+{
     const void *slot = field_at_const(message, field);
     if (is_oneof(field)) {
-        uint32_t which;
-        memcpy(&which, quantifier, sizeof(which));
-        return which == field->id &&
-               (field->type != PROTOBUF_C_TYPE_MESSAGE || load_pointer(slot) != NULL);
+        return is_chosen(message, field);
     }
     if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
         return load_pointer(slot) != NULL;
     }
     if (field->label == PROTOBUF_C_LABEL_OPTIONAL) {
-        if (field->type == PROTOBUF_C_TYPE_STRING) {
-            return load_pointer(slot) != NULL;
-        }
-        protobuf_c_boolean has;
-        memcpy(&has, quantifier, sizeof(has));
-        return has != 0;
+        return field->type == PROTOBUF_C_TYPE_STRING ? load_pointer(slot) != NULL
+                                                     : has_quantifier(message, field);
     }
-    return is_scalar(field) ? load_scalar(field, slot) != 0 : load_bytes(field, slot).len > 0;
+    return is_scalar(field) ? !is_zero(field, slot) : load_bytes(field, slot).len > 0;
 }
 
 static size_t array_count(const void *message, pb_field *field)

@@ -23,7 +23,7 @@ void ctl__flush(struct ctl *ctl)
     write_out(ctl, CTL_STDERR, &ctl->err);
 }
 
-enum ctl_exit ctl__fail_text(struct ctl *ctl, enum ctl_exit code, struct slice sentence)
+int ctl__fail_text(struct ctl *ctl, int code, struct slice sentence)
 {
     buf_append_str(&ctl->err, "Error: ");
     buf_append_slice(&ctl->err, sentence);
@@ -32,7 +32,7 @@ enum ctl_exit ctl__fail_text(struct ctl *ctl, enum ctl_exit code, struct slice s
     return code;
 }
 
-enum ctl_exit ctl__fail(struct ctl *ctl, enum ctl_exit code, const char *format, ...)
+int ctl__fail(struct ctl *ctl, int code, const char *format, ...)
 {
     struct errbuf sentence;
     va_list args;
@@ -220,8 +220,8 @@ static void login_over(struct client *client, const struct client_result *result
     waiting->is_over = true;
 }
 
-enum ctl_exit ctl__connect_to(struct ctl *ctl, const char *const *endpoints, size_t count,
-                              struct client **out)
+int ctl__connect_to(struct ctl *ctl, const char *const *endpoints, size_t count,
+                    struct client **out)
 {
     struct client_options options = ctl->options;
     options.endpoints = endpoints;
@@ -242,19 +242,19 @@ enum ctl_exit ctl__connect_to(struct ctl *ctl, const char *const *endpoints, siz
     return CTL_OK;
 }
 
-enum ctl_exit ctl__connect(struct ctl *ctl)
+int ctl__connect(struct ctl *ctl)
 {
     ASSERT(ctl->client == NULL);
     return ctl__connect_to(ctl, ctl->options.endpoints, ctl->options.endpoint_count, &ctl->client);
 }
 
-enum ctl_exit ctl__open(struct ctl *ctl, const struct command_call *call)
+int ctl__open(struct ctl *ctl, const struct command_call *call)
 {
-    enum ctl_exit code = ctl__setup(ctl, call);
+    int code = ctl__setup(ctl, call);
     return code == CTL_OK ? ctl__connect(ctl) : code;
 }
 
-enum ctl_exit ctl__shown(struct ctl *ctl, enum err err)
+int ctl__shown(struct ctl *ctl, enum err err)
 {
     if (err == ERR_OK) {
         return CTL_OK;

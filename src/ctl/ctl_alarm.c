@@ -20,7 +20,7 @@ int ctl__alarm_list_run(const struct command_call *call)
     if (pflag_narg(call->flags) != 0) {
         return ctl__fail(ctl, CTL_BAD_ARGS, "alarm list command accepts no arguments");
     }
-    enum ctl_exit code = ctl__open(ctl, call);
+    int code = ctl__open(ctl, call);
     if (code != CTL_OK) {
         return code;
     }
@@ -57,7 +57,7 @@ int ctl__alarm_disarm_run(const struct command_call *call)
     if (pflag_narg(call->flags) != 0) {
         return ctl__fail(ctl, CTL_BAD_ARGS, "alarm disarm command accepts no arguments");
     }
-    enum ctl_exit code = ctl__open(ctl, call);
+    int code = ctl__open(ctl, call);
     if (code != CTL_OK) {
         return code;
     }

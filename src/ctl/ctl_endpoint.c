@@ -10,15 +10,15 @@
 /* ---- which endpoints ------------------------------------------------------------------- */
 
 /* What --endpoints says, or with --cluster what the members advertise. */
-static enum ctl_exit list_endpoints(struct ctl *ctl, const struct command_call *call,
-                                    const char *const **out, size_t *count_out)
+static int list_endpoints(struct ctl *ctl, const struct command_call *call, const char *const **out,
+                          size_t *count_out)
 {
     *out = ctl->options.endpoints;
     *count_out = ctl->options.endpoint_count;
     if (!pflag_bool(call->flags, "cluster")) {
         return CTL_OK;
     }
-    enum ctl_exit code = ctl__connect(ctl);
+    int code = ctl__connect(ctl);
     struct ctl_rpc rpc;
     if (code != CTL_OK) {
         return code;
@@ -43,11 +43,10 @@ static enum ctl_exit list_endpoints(struct ctl *ctl, const struct command_call *
     return CTL_OK;
 }
 
-static enum ctl_exit begin(const struct command_call *call, const char *const **endpoints,
-                           size_t *count)
+static int begin(const struct command_call *call, const char *const **endpoints, size_t *count)
 {
     struct ctl *ctl = ctl_of(call);
-    enum ctl_exit code = ctl__setup(ctl, call);
+    int code = ctl__setup(ctl, call);
     return code == CTL_OK ? list_endpoints(ctl, call, endpoints, count) : code;
 }
 
@@ -176,7 +175,7 @@ int ctl__health_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     struct health_check check = {.ctl = ctl};
-    enum ctl_exit code = begin(call, &endpoints, &check.count);
+    int code = begin(call, &endpoints, &check.count);
     if (code != CTL_OK) {
         return code;
     }
@@ -205,12 +204,12 @@ int ctl__health_run(const struct command_call *call)
 
 /* Asks one endpoint alone. *reply_out stays NULL when it did not answer, and *error_out says why;
  * an exit code other than CTL_OK ends the command. */
-static enum ctl_exit ask(struct ctl *ctl, const char *endpoint, const char *path,
-                         const void *request, const ProtobufCMessageDescriptor *reply_type,
-                         void **reply_out, const char **error_out)
+static int ask(struct ctl *ctl, const char *endpoint, const char *path, const void *request,
+               const ProtobufCMessageDescriptor *reply_type, void **reply_out,
+               const char **error_out)
 {
     struct client *client = NULL;
-    enum ctl_exit code = ctl__connect_to(ctl, &endpoint, 1, &client);
+    int code = ctl__connect_to(ctl, &endpoint, 1, &client);
     if (code != CTL_OK) {
         return code;
     }
@@ -233,7 +232,7 @@ int ctl__status_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     size_t count = 0;
-    enum ctl_exit code = begin(call, &endpoints, &count);
+    int code = begin(call, &endpoints, &count);
     struct print_status *list = arena_zalloc(&ctl->arena, (count + 1) * sizeof(*list));
     size_t answered = 0;
     for (size_t i = 0; i < count && code == CTL_OK; i++) {
@@ -264,7 +263,7 @@ int ctl__hashkv_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     size_t count = 0;
-    enum ctl_exit code = begin(call, &endpoints, &count);
+    int code = begin(call, &endpoints, &count);
     struct print_hashkv *list = arena_zalloc(&ctl->arena, (count + 1) * sizeof(*list));
     const char *last_error = NULL;
     size_t answered = 0;

@@ -4,7 +4,7 @@
 #include "base/gotext.h"
 
 /* Prints what a builder found wrong. */
-static enum ctl_exit refuse(struct ctl *ctl, enum ctl_exit code, struct buf *why)
+static int refuse(struct ctl *ctl, int code, struct buf *why)
 {
     code = ctl__fail_text(ctl, code, buf_slice(why));
     buf_fini(why);
@@ -12,9 +12,9 @@ static enum ctl_exit refuse(struct ctl *ctl, enum ctl_exit code, struct buf *why
 }
 
 /* Connects, calls, prints a failure. */
-static enum ctl_exit call_out(struct ctl *ctl, const struct command_call *call, struct ctl_rpc *rpc)
+static int call_out(struct ctl *ctl, const struct command_call *call, struct ctl_rpc *rpc)
 {
-    enum ctl_exit code = ctl__open(ctl, call);
+    int code = ctl__open(ctl, call);
     if (code != CTL_OK) {
         return code;
     }
@@ -30,7 +30,7 @@ int ctl__put_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     struct buf why = {0};
     Etcdserverpb__PutRequest *put = NULL;
-    enum ctl_exit code = kv_op_put(&ctl->arena, call->flags, &ctl->input, &put, &why);
+    int code = kv_op_put(&ctl->arena, call->flags, &ctl->input, &put, &why);
     if (code != CTL_OK) {
         return refuse(ctl, code, &why);
     }
@@ -49,7 +49,7 @@ int ctl__get_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     struct buf why = {0};
     Etcdserverpb__RangeRequest *range = NULL;
-    enum ctl_exit code = kv_op_get(&ctl->arena, call->flags, &range, &why);
+    int code = kv_op_get(&ctl->arena, call->flags, &range, &why);
     if (code != CTL_OK) {
         return refuse(ctl, code, &why);
     }
@@ -79,7 +79,7 @@ int ctl__del_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     struct buf why = {0};
     Etcdserverpb__DeleteRangeRequest *del = NULL;
-    enum ctl_exit code = kv_op_del(&ctl->arena, call->flags, &del, &ctl->err, &why);
+    int code = kv_op_del(&ctl->arena, call->flags, &del, &ctl->err, &why);
     if (code != CTL_OK) {
         return refuse(ctl, code, &why);
     }
@@ -116,7 +116,7 @@ int ctl__compaction_run(const struct command_call *call)
     struct ctl_rpc rpc = {.path = "/etcdserverpb.KV/Compact",
                           .request = &request,
                           .reply_type = &etcdserverpb__compaction_response__descriptor};
-    enum ctl_exit code = call_out(ctl, call, &rpc);
+    int code = call_out(ctl, call, &rpc);
     if (code == CTL_OK) {
         buf_printf(&ctl->out, "compacted revision %lld\n", (long long)request.revision);
     }

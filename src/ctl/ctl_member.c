@@ -21,8 +21,7 @@ int ctl__member_list_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     bool is_serializable = false;
     struct buf why = {0};
-    enum ctl_exit code =
-        kv_op_consistency(pflag_str(call->flags, "consistency"), &is_serializable, &why);
+    int code = kv_op_consistency(pflag_str(call->flags, "consistency"), &is_serializable, &why);
     if (code != CTL_OK) {
         ctl__fail_text(ctl, code, buf_slice(&why));
     } else {

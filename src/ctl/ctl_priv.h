@@ -37,9 +37,9 @@ static inline struct ctl *ctl_of(const struct command_call *call)
 /* Writes what has gathered, standard output first. */
 void ctl__flush(struct ctl *ctl);
 /* Prints "Error: <sentence>" and returns `code`. */
-__attribute__((format(printf, 3, 4))) enum ctl_exit ctl__fail(struct ctl *ctl, enum ctl_exit code,
-                                                              const char *format, ...);
-enum ctl_exit ctl__fail_text(struct ctl *ctl, enum ctl_exit code, struct slice sentence);
+__attribute__((format(printf, 3, 4))) int ctl__fail(struct ctl *ctl, int code, const char *format,
+                                                    ...);
+int ctl__fail_text(struct ctl *ctl, int code, struct slice sentence);
 /* The next line of standard input with its newline, appended. ERR_EOF when it ends before one;
  * ERR_TOO_LARGE over `limit` bytes. */
 FALLIBLE ctl__read_line(struct ctl *ctl, size_t limit, struct buf *out);
@@ -52,17 +52,17 @@ extern const struct pflag_spec ctl__global_flags[CTL_GLOBAL_FLAGS];
 
 /* Environment into flags, flags into client options and printer. Call it once, after the arguments
  * have been looked at. CTL_OK, or an exit code after the error has been printed. */
-enum ctl_exit ctl__setup(struct ctl *ctl, const struct command_call *call);
+int ctl__setup(struct ctl *ctl, const struct command_call *call);
 /* ETCDCTL_* variables into the flags. Part of ctl__setup(). */
-enum ctl_exit ctl__read_environment(struct ctl *ctl, struct pflag_set *flags);
+int ctl__read_environment(struct ctl *ctl, struct pflag_set *flags);
 
 /* A client of all endpoints as ctl__setup() found them, logged in; its errors are printed. */
-enum ctl_exit ctl__connect(struct ctl *ctl);
+int ctl__connect(struct ctl *ctl);
 /* A client of these endpoints, logged in; its errors are printed. */
-enum ctl_exit ctl__connect_to(struct ctl *ctl, const char *const *endpoints, size_t count,
-                              struct client **out);
+int ctl__connect_to(struct ctl *ctl, const char *const *endpoints, size_t count,
+                    struct client **out);
 /* ctl__setup() and ctl__connect(). */
-enum ctl_exit ctl__open(struct ctl *ctl, const struct command_call *call);
+int ctl__open(struct ctl *ctl, const struct command_call *call);
 
 /* ---- calls ------------------------------------------------------------------------------- */
 
@@ -89,7 +89,7 @@ bool ctl__decode(struct ctl *ctl, const ProtobufCMessageDescriptor *type, struct
 void ctl__wait(struct ctl *ctl, const bool *done);
 
 /* CTL_OK, or prints "<format> not supported as output format" and returns CTL_BAD_FEATURE. */
-enum ctl_exit ctl__shown(struct ctl *ctl, enum err err);
+int ctl__shown(struct ctl *ctl, enum err err);
 
 bool ctl__member_list(struct ctl *ctl, struct client *client, bool is_serializable,
                       struct ctl_rpc *rpc);

@@ -86,10 +86,10 @@ static bool env_seen(const char *const *environment, size_t index, struct slice 
     return false;
 }
 
-enum ctl_exit ctl__read_environment(struct ctl *ctl, struct pflag_set *flags)
+int ctl__read_environment(struct ctl *ctl, struct pflag_set *flags)
 {
     struct buf ignored = {0};
-    enum ctl_exit code = CTL_OK;
+    int code = CTL_OK;
     for (size_t i = 0; ctl->environment[i] != NULL && code == CTL_OK; i++) {
         const char *line = ctl->environment[i];
         struct slice name;
@@ -168,7 +168,7 @@ static void set_limits(struct ctl *ctl, const struct pflag_set *flags)
     ctl->options.reply_max = positive(pflag_i64(flags, "max-recv-bytes"));
 }
 
-static enum ctl_exit set_security(struct ctl *ctl, const struct pflag_set *flags)
+static int set_security(struct ctl *ctl, const struct pflag_set *flags)
 {
     static const char *const files[] = {"cert", "key", "cacert"};
     if (pflag_str(flags, "discovery-srv")[0] != 0) {
@@ -189,11 +189,11 @@ static enum ctl_exit set_security(struct ctl *ctl, const struct pflag_set *flags
     return CTL_OK;
 }
 
-static enum ctl_exit ask_password(struct ctl *ctl, const char **out)
+static int ask_password(struct ctl *ctl, const char **out)
 {
     struct buf password = {0};
     struct errbuf why = {{0}};
-    enum ctl_exit code = CTL_OK;
+    int code = CTL_OK;
     buf_append_str(&ctl->out, "Password: ");
     ctl__flush(ctl);
     enum err err = ctl->terminal->read_password == NULL
@@ -209,7 +209,7 @@ static enum ctl_exit ask_password(struct ctl *ctl, const char **out)
     return code;
 }
 
-static enum ctl_exit set_user(struct ctl *ctl, const struct pflag_set *flags)
+static int set_user(struct ctl *ctl, const struct pflag_set *flags)
 {
     const char *user = pflag_str(flags, "user");
     const char *password = pflag_str(flags, "password");
@@ -227,10 +227,10 @@ static enum ctl_exit set_user(struct ctl *ctl, const struct pflag_set *flags)
     return CTL_OK;
 }
 
-enum ctl_exit ctl__setup(struct ctl *ctl, const struct command_call *call)
+int ctl__setup(struct ctl *ctl, const struct command_call *call)
 {
     struct pflag_set *flags = call->flags;
-    enum ctl_exit code = ctl__read_environment(ctl, flags);
+    int code = ctl__read_environment(ctl, flags);
     if (code != CTL_OK) {
         return code;
     }

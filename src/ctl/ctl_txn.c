@@ -8,7 +8,7 @@
 struct txn_reader {
     struct ctl *ctl;
     bool is_interactive;
-    enum ctl_exit code; /* of the first failure, which has been printed */
+    int code; /* of the first failure, which has been printed */
     struct buf line;
 };
 
@@ -39,7 +39,7 @@ static void prompt(const struct txn_reader *reader, const char *text)
     }
 }
 
-static void fail(struct txn_reader *reader, enum ctl_exit code, struct slice why)
+static void fail(struct txn_reader *reader, int code, struct slice why)
 {
     reader->code = ctl__fail_text(reader->ctl, code, why);
 }
@@ -68,7 +68,7 @@ static void read_compares(struct txn_reader *reader, struct messages *out)
     struct buf why = {0};
     while (next_line(reader, &line)) {
         Etcdserverpb__Compare *compare = NULL;
-        enum ctl_exit code = txn_parse_compare(&reader->ctl->arena, line, &compare, &why);
+        int code = txn_parse_compare(&reader->ctl->arena, line, &compare, &why);
         if (code != CTL_OK) {
             fail(reader, code, buf_slice(&why));
         } else {
@@ -87,7 +87,7 @@ static void read_ops(struct txn_reader *reader, struct messages *out)
     struct buf why = {0};
     while (next_line(reader, &line)) {
         Etcdserverpb__RequestOp *op = NULL;
-        enum ctl_exit code = txn_parse_op(&ctl->arena, line, &ctl->input, &op, &ctl->err, &why);
+        int code = txn_parse_op(&ctl->arena, line, &ctl->input, &op, &ctl->err, &why);
         if (code != CTL_OK) {
             fail(reader, code, buf_slice(&why));
             continue;
@@ -100,7 +100,7 @@ static void read_ops(struct txn_reader *reader, struct messages *out)
     buf_fini(&why);
 }
 
-static enum ctl_exit commit(struct ctl *ctl, const Etcdserverpb__TxnRequest *txn)
+static int commit(struct ctl *ctl, const Etcdserverpb__TxnRequest *txn)
 {
     struct ctl_rpc rpc = {.path = "/etcdserverpb.KV/Txn",
                           .request = txn,
@@ -118,7 +118,7 @@ int ctl__txn_run(const struct command_call *call)
     if (pflag_narg(call->flags) != 0) {
         return ctl__fail(ctl, CTL_BAD_ARGS, "txn command does not accept argument");
     }
-    enum ctl_exit code = ctl__open(ctl, call);
+    int code = ctl__open(ctl, call);
     if (code != CTL_OK) {
         return code;
     }

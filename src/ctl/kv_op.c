@@ -41,7 +41,7 @@ const struct pflag_spec kv_del_flags[KV_DEL_FLAGS] = {
      NULL},
 };
 
-static enum ctl_exit refuse(struct buf *why, enum ctl_exit code, const char *sentence)
+static int refuse(struct buf *why, int code, const char *sentence)
 {
     buf_append_str(why, sentence);
     return code;
@@ -67,9 +67,8 @@ struct slice kv_prefix_end(struct arena *arena, struct slice prefix)
 }
 
 /* [key, end) as the arguments, --prefix and --from-key say. */
-static enum ctl_exit range_of(struct arena *arena, const struct pflag_set *flags,
-                              ProtobufCBinaryData *key_out, ProtobufCBinaryData *end_out,
-                              struct buf *why)
+static int range_of(struct arena *arena, const struct pflag_set *flags,
+                    ProtobufCBinaryData *key_out, ProtobufCBinaryData *end_out, struct buf *why)
 {
     bool is_prefix = pflag_bool(flags, "prefix");
     bool is_from_key = pflag_bool(flags, "from-key");
@@ -98,8 +97,8 @@ static enum ctl_exit range_of(struct arena *arena, const struct pflag_set *flags
 
 static const char put_usage[] = "put command needs 1 argument and input from stdin or 2 arguments";
 
-static enum ctl_exit put_value(struct arena *arena, const struct pflag_set *flags,
-                               const struct kv_input *input, struct slice *out, struct buf *why)
+static int put_value(struct arena *arena, const struct pflag_set *flags,
+                     const struct kv_input *input, struct slice *out, struct buf *why)
 {
     if (pflag_narg(flags) > 1) {
         *out = slice_str(pflag_arg(flags, 1));
@@ -142,7 +141,7 @@ static const char *parse_hex(const char *text, int64_t *out)
     return NULL;
 }
 
-static enum ctl_exit put_lease(const char *text, int64_t *out, struct buf *why)
+static int put_lease(const char *text, int64_t *out, struct buf *why)
 {
     const char *error = parse_hex(text, out);
     if (error == NULL) {
@@ -154,9 +153,8 @@ static enum ctl_exit put_lease(const char *text, int64_t *out, struct buf *why)
     return CTL_BAD_ARGS;
 }
 
-enum ctl_exit kv_op_put(struct arena *arena, const struct pflag_set *flags,
-                        const struct kv_input *input, Etcdserverpb__PutRequest **out,
-                        struct buf *why)
+int kv_op_put(struct arena *arena, const struct pflag_set *flags, const struct kv_input *input,
+              Etcdserverpb__PutRequest **out, struct buf *why)
 {
     bool ignores_value = pflag_bool(flags, "ignore-value");
     if (pflag_narg(flags) == 0) {
@@ -167,7 +165,7 @@ enum ctl_exit kv_op_put(struct arena *arena, const struct pflag_set *flags,
                       "put command needs only 1 argument when 'ignore-value' is set");
     }
     struct slice value = SLICE_EMPTY;
-    enum ctl_exit code = ignores_value ? CTL_OK : put_value(arena, flags, input, &value, why);
+    int code = ignores_value ? CTL_OK : put_value(arena, flags, input, &value, why);
     if (code != CTL_OK) {
         return code;
     }
@@ -184,7 +182,7 @@ enum ctl_exit kv_op_put(struct arena *arena, const struct pflag_set *flags,
 
 /* ---- get ------------------------------------------------------------------------------- */
 
-enum ctl_exit kv_op_consistency(const char *text, bool *is_serializable, struct buf *why)
+int kv_op_consistency(const char *text, bool *is_serializable, struct buf *why)
 {
     if (strcmp(text, "l") != 0 && strcmp(text, "s") != 0) {
         buf_append_str(why, "unknown consistency flag ");
@@ -206,8 +204,8 @@ static bool same_any_case(const char *a, const char *upper)
     return *a == *upper;
 }
 
-static enum ctl_exit get_sorting(const struct pflag_set *flags, Etcdserverpb__RangeRequest *range,
-                                 struct buf *why)
+static int get_sorting(const struct pflag_set *flags, Etcdserverpb__RangeRequest *range,
+                       struct buf *why)
 {
     static const struct {
         const char *name;
@@ -248,8 +246,8 @@ static enum ctl_exit get_sorting(const struct pflag_set *flags, Etcdserverpb__Ra
 }
 
 /* One pair of --min-…-rev and --max-…-rev; `name` is what etcdctl calls it in its error. */
-static enum ctl_exit get_window(int64_t min, int64_t max, const char *name, int64_t *min_out,
-                                int64_t *max_out, struct buf *why)
+static int get_window(int64_t min, int64_t max, const char *name, int64_t *min_out,
+                      int64_t *max_out, struct buf *why)
 {
     if (max > 0 && min > max) {
         buf_printf(why, "getMin%sRev(=%lld) > getMax%sRev(=%lld)", name, (long long)min, name,
@@ -261,7 +259,7 @@ static enum ctl_exit get_window(int64_t min, int64_t max, const char *name, int6
     return CTL_OK;
 }
 
-static enum ctl_exit get_check(const struct pflag_set *flags, struct buf *why)
+static int get_check(const struct pflag_set *flags, struct buf *why)
 {
     if (pflag_narg(flags) == 0) {
         return refuse(why, CTL_BAD_ARGS,
@@ -280,12 +278,12 @@ static enum ctl_exit get_check(const struct pflag_set *flags, struct buf *why)
     return CTL_OK;
 }
 
-enum ctl_exit kv_op_get(struct arena *arena, const struct pflag_set *flags,
-                        Etcdserverpb__RangeRequest **out, struct buf *why)
+int kv_op_get(struct arena *arena, const struct pflag_set *flags, Etcdserverpb__RangeRequest **out,
+              struct buf *why)
 {
     Etcdserverpb__RangeRequest *range = pb_new(arena, &etcdserverpb__range_request__descriptor);
     bool is_serializable = false;
-    enum ctl_exit code = get_check(flags, why);
+    int code = get_check(flags, why);
     if (code == CTL_OK) {
         code = kv_op_consistency(pflag_str(flags, "consistency"), &is_serializable, why);
     }
@@ -314,9 +312,8 @@ enum ctl_exit kv_op_get(struct arena *arena, const struct pflag_set *flags,
 
 /* ---- del ------------------------------------------------------------------------------- */
 
-enum ctl_exit kv_op_del(struct arena *arena, const struct pflag_set *flags,
-                        Etcdserverpb__DeleteRangeRequest **out, struct buf *warning,
-                        struct buf *why)
+int kv_op_del(struct arena *arena, const struct pflag_set *flags,
+              Etcdserverpb__DeleteRangeRequest **out, struct buf *warning, struct buf *why)
 {
     if (pflag_narg(flags) == 0 || pflag_narg(flags) > 2) {
         return refuse(why, CTL_BAD_ARGS,
@@ -329,7 +326,7 @@ enum ctl_exit kv_op_del(struct arena *arena, const struct pflag_set *flags,
     }
     Etcdserverpb__DeleteRangeRequest *del =
         pb_new(arena, &etcdserverpb__delete_range_request__descriptor);
-    enum ctl_exit code = range_of(arena, flags, &del->key, &del->range_end, why);
+    int code = range_of(arena, flags, &del->key, &del->range_end, why);
     if (code == CTL_OK && pflag_narg(flags) == 2 && !pflag_bool(flags, "range")) {
         buf_append_str(warning, "Warning: Keys between ");
         go_quote(slice_str(pflag_arg(flags, 0)), warning);

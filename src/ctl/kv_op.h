@@ -13,8 +13,8 @@
 #include "ctl/command.h"
 #include "rpc.pb-c.h"
 
-/* etcdctl's exit codes (cobrautl). */
-enum ctl_exit {
+/* etcdctl's exit codes (cobrautl); functions return them as ints. */
+enum {
     CTL_OK = 0,
     CTL_ERROR = 1,
     CTL_BAD_CONNECTION = 2,
@@ -40,18 +40,16 @@ extern const struct pflag_spec kv_get_flags[KV_GET_FLAGS];
 extern const struct pflag_spec kv_del_flags[KV_DEL_FLAGS];
 
 /* CTL_OK, or the exit code with a sentence appended to *why. */
-enum ctl_exit kv_op_put(struct arena *arena, const struct pflag_set *flags,
-                        const struct kv_input *input, Etcdserverpb__PutRequest **out,
-                        struct buf *why);
-enum ctl_exit kv_op_get(struct arena *arena, const struct pflag_set *flags,
-                        Etcdserverpb__RangeRequest **out, struct buf *why);
+int kv_op_put(struct arena *arena, const struct pflag_set *flags, const struct kv_input *input,
+              Etcdserverpb__PutRequest **out, struct buf *why);
+int kv_op_get(struct arena *arena, const struct pflag_set *flags, Etcdserverpb__RangeRequest **out,
+              struct buf *why);
 /* *warning gets a text when etcdctl warns and waits before it deletes a range without --range. */
-enum ctl_exit kv_op_del(struct arena *arena, const struct pflag_set *flags,
-                        Etcdserverpb__DeleteRangeRequest **out, struct buf *warning,
-                        struct buf *why);
+int kv_op_del(struct arena *arena, const struct pflag_set *flags,
+              Etcdserverpb__DeleteRangeRequest **out, struct buf *warning, struct buf *why);
 
 /* --consistency: l or s. CTL_BAD_FEATURE otherwise. */
-enum ctl_exit kv_op_consistency(const char *text, bool *is_serializable, struct buf *why);
+int kv_op_consistency(const char *text, bool *is_serializable, struct buf *why);
 
 /* The end of the range of all keys that start with `prefix`. */
 struct slice kv_prefix_end(struct arena *arena, struct slice prefix);

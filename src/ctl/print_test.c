@@ -336,14 +336,14 @@ TEST(print, a_member_that_has_not_started)
 {
     struct fixture f;
     begin(&f, PRINT_SIMPLE, false);
-    Etcdserverpb__Member member = ETCDSERVERPB__MEMBER__INIT;
-    Etcdserverpb__Member *list[] = {&member};
+    Etcdserverpb__Member *member = pb_new(&f.arena, &etcdserverpb__member__descriptor);
+    Etcdserverpb__Member *list[] = {member};
     char url[] = "http://127.0.0.1:29001";
     char *urls[] = {url};
-    member.id = 0x321e35f2662c31bd;
-    member.peerurls = urls;
-    member.n_peerurls = 1;
-    member.islearner = true;
+    member->id = 0x321e35f2662c31bd;
+    member->peerurls = urls;
+    member->n_peerurls = 1;
+    member->islearner = true;
     Etcdserverpb__MemberListResponse answer = ETCDSERVERPB__MEMBER_LIST_RESPONSE__INIT;
     answer.members = list;
     answer.n_members = 1;

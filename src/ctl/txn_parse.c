@@ -4,7 +4,7 @@
 #include "codec/pb.h"
 #include "ctl/goscan.h"
 
-static enum ctl_exit refuse(struct buf *why, const char *what, struct slice line)
+static int refuse(struct buf *why, const char *what, struct slice line)
 {
     buf_append_str(why, what);
     buf_append_slice(why, line);
@@ -83,9 +83,8 @@ static bool set_target(struct arena *arena, const struct compare_text *text,
     return true;
 }
 
-static enum ctl_exit compare_of(struct arena *arena, struct slice line,
-                                const struct compare_text *text, Etcdserverpb__Compare *compare,
-                                struct buf *why)
+static int compare_of(struct arena *arena, struct slice line, const struct compare_text *text,
+                      Etcdserverpb__Compare *compare, struct buf *why)
 {
     bool is_lease = slice_eq_str(text->target, "lease");
     if (!is_lease && !set_target(arena, text, compare)) {
@@ -117,8 +116,8 @@ static enum ctl_exit compare_of(struct arena *arena, struct slice line,
     return CTL_OK;
 }
 
-enum ctl_exit txn_parse_compare(struct arena *arena, struct slice line, Etcdserverpb__Compare **out,
-                                struct buf *why)
+int txn_parse_compare(struct arena *arena, struct slice line, Etcdserverpb__Compare **out,
+                      struct buf *why)
 {
     struct compare_text text = {0};
     struct slice rest = slice_split(line, '(', &text.target);
@@ -126,7 +125,7 @@ enum ctl_exit txn_parse_compare(struct arena *arena, struct slice line, Etcdserv
         return refuse(why, "malformed comparison: ", line);
     }
     Etcdserverpb__Compare *compare = pb_new(arena, &etcdserverpb__compare__descriptor);
-    enum ctl_exit code = CTL_INVALID_INPUT;
+    int code = CTL_INVALID_INPUT;
     if (scan_compare(rest, &text)) {
         code = compare_of(arena, line, &text, compare, why);
         *out = compare;
@@ -168,11 +167,10 @@ static size_t quoted_len(struct slice text)
     return 0;
 }
 
-static enum ctl_exit word_of(struct arena *arena, struct slice raw, const char **out,
-                             struct buf *why)
+static int word_of(struct arena *arena, struct slice raw, const char **out, struct buf *why)
 {
     struct buf text = {0};
-    enum ctl_exit code = CTL_OK;
+    int code = CTL_OK;
     if (raw.data[0] == '\'') {
         buf_append(&text, raw.data + 1, raw.len - 2);
     } else if (raw.data[0] == '"') {
@@ -193,8 +191,8 @@ static enum ctl_exit word_of(struct arena *arena, struct slice raw, const char *
     return code;
 }
 
-enum ctl_exit txn_parse_words(struct arena *arena, struct slice line, const char ***words_out,
-                              size_t *count_out, struct buf *why)
+int txn_parse_words(struct arena *arena, struct slice line, const char ***words_out,
+                    size_t *count_out, struct buf *why)
 {
     /* No word is without a character of its own, and a quote that does not end is skipped. */
     const char **words = arena_alloc(arena, (line.len + 1) * sizeof(*words));
@@ -210,7 +208,7 @@ enum ctl_exit txn_parse_words(struct arena *arena, struct slice line, const char
             }
         }
         if (len > 0) {
-            enum ctl_exit code = word_of(arena, slice_of(line.data, len), &words[count++], why);
+            int code = word_of(arena, slice_of(line.data, len), &words[count++], why);
             if (code != CTL_OK) {
                 return code;
             }
@@ -234,9 +232,9 @@ static const struct command op_commands[] = {
 static const struct command op_root = {
     .name = "", .children = op_commands, .child_count = ARRAY_LEN(op_commands)};
 
-static enum ctl_exit build_op(struct arena *arena, const struct command *command,
-                              const struct pflag_set *flags, const struct kv_input *input,
-                              Etcdserverpb__RequestOp *op, struct buf *warning, struct buf *why)
+static int build_op(struct arena *arena, const struct command *command,
+                    const struct pflag_set *flags, const struct kv_input *input,
+                    Etcdserverpb__RequestOp *op, struct buf *warning, struct buf *why)
 {
     if (command->name[0] == 'd') {
         op->request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE;
@@ -250,12 +248,12 @@ static enum ctl_exit build_op(struct arena *arena, const struct command *command
     return kv_op_put(arena, flags, input, &op->request_put, why);
 }
 
-enum ctl_exit txn_parse_op(struct arena *arena, struct slice line, const struct kv_input *input,
-                           Etcdserverpb__RequestOp **out, struct buf *warning, struct buf *why)
+int txn_parse_op(struct arena *arena, struct slice line, const struct kv_input *input,
+                 Etcdserverpb__RequestOp **out, struct buf *warning, struct buf *why)
 {
     const char **words = NULL;
     size_t count = 0;
-    enum ctl_exit code = txn_parse_words(arena, line, &words, &count, why);
+    int code = txn_parse_words(arena, line, &words, &count, why);
     if (code != CTL_OK) {
         return code;
     }

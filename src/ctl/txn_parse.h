@@ -20,14 +20,14 @@
 
 /* CTL_OK, or the exit code with a sentence appended to *why. `line` has no white space at its
  * ends. */
-enum ctl_exit txn_parse_compare(struct arena *arena, struct slice line, Etcdserverpb__Compare **out,
-                                struct buf *why);
-enum ctl_exit txn_parse_op(struct arena *arena, struct slice line, const struct kv_input *input,
-                           Etcdserverpb__RequestOp **out, struct buf *warning, struct buf *why);
+int txn_parse_compare(struct arena *arena, struct slice line, Etcdserverpb__Compare **out,
+                      struct buf *why);
+int txn_parse_op(struct arena *arena, struct slice line, const struct kv_input *input,
+                 Etcdserverpb__RequestOp **out, struct buf *warning, struct buf *why);
 
 /* Splits a line into words: "…" with Go's escapes, '…' as it is, else up to white space.
  * CTL_INVALID_INPUT on a bad escape. */
-enum ctl_exit txn_parse_words(struct arena *arena, struct slice line, const char ***words_out,
-                              size_t *count_out, struct buf *why);
+int txn_parse_words(struct arena *arena, struct slice line, const char ***words_out,
+                    size_t *count_out, struct buf *why);
 
 #endif

@@ -33,13 +33,13 @@ static void read_all(void *ctx, struct buf *out)
     buf_append_str(out, f->stdin_text);
 }
 
-static enum ctl_exit compare(struct fixture *f, const char *line, Etcdserverpb__Compare **out)
+static int compare(struct fixture *f, const char *line, Etcdserverpb__Compare **out)
 {
     buf_reset(&f->why);
     return txn_parse_compare(&f->arena, slice_str(line), out, &f->why);
 }
 
-static enum ctl_exit op(struct fixture *f, const char *line, Etcdserverpb__RequestOp **out)
+static int op(struct fixture *f, const char *line, Etcdserverpb__RequestOp **out)
 {
     struct kv_input input = {.read_all = read_all, .ctx = f};
     buf_reset(&f->why);

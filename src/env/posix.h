@@ -6,9 +6,14 @@
 
 #include "env/env.h"
 
-/* The loop thread is the one that calls this. One per process is usual; several work. */
+/* The loop thread is the one that calls this. One per process is usual; several work. A poll's
+ * deadline is met to the next whole millisecond: timers fire up to 1 ms late. */
 struct env *posix_env_new(void);
 void posix_env_free(struct env **env); /* executors, sockets and listeners must be closed */
+
+/* Raises the soft limit of open descriptors to the hard one, as every Go program does when it
+ * starts. Call it before posix_env_new(), which sizes accepting by the limit. */
+void posix_raise_fd_limit(void);
 
 /* Just the disk, for tools and tests that need no loop. Static storage. */
 struct disk *posix_disk(void);

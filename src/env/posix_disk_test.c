@@ -319,3 +319,20 @@ TEST(posix_disk, process_facts_are_plausible)
     assert_true(before.start_seconds > now - 3600 && before.start_seconds < now + 2);
     assert_true(before.cpu_seconds >= 0 && before.cpu_seconds < 600);
 }
+
+TEST(posix_disk, the_descriptor_limit_is_raised_to_the_hard_one)
+{
+    struct rlimit before;
+    struct rlimit limit;
+    struct process_info info;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 200;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    posix_process_info(&info);
+    assert_int_equal(info.fd_max, 200);
+    posix_raise_fd_limit();
+    posix_process_info(&info);
+    assert_true(info.fd_max == before.rlim_max);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}

@@ -98,3 +98,12 @@ void posix_process_info(struct process_info *out)
         out->fd_max = limit.rlim_cur;
     }
 }
+
+void posix_raise_fd_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); /* refused: the old limit holds */
+    }
+}

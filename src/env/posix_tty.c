@@ -1,6 +1,9 @@
+/* A signal while echo is off must not leave it off: it is caught, the terminal is put back, and
+ * then the signal takes its usual course. */
 #include "env/posix_tty.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -13,8 +16,39 @@ size_t posix_tty_read(void *data, size_t len)
     return got < 0 ? 0 : (size_t)got;
 }
 
-/* Longer passwords are cut off by no one else: refuse what is no password. */
+/* No password is longer. */
 #define PASSWORD_MAX 4096
+
+static const int fatal_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+#define FATAL_SIGNALS ARRAY_LEN(fatal_signals)
+
+/* Signals have no context: the one that came, or 0. */
+static volatile sig_atomic_t caught;
+
+static void on_signal(int signum)
+{
+    caught = signum;
+}
+
+static void catch_signals(struct sigaction before[FATAL_SIGNALS])
+{
+    struct sigaction catcher = {.sa_handler = on_signal}; /* and no SA_RESTART: read() returns */
+    sigemptyset(&catcher.sa_mask);
+    caught = 0;
+    for (size_t i = 0; i < FATAL_SIGNALS; i++) {
+        sigaction(fatal_signals[i], &catcher, &before[i]);
+    }
+}
+
+static void release_signals(const struct sigaction before[FATAL_SIGNALS])
+{
+    for (size_t i = 0; i < FATAL_SIGNALS; i++) {
+        sigaction(fatal_signals[i], &before[i], NULL);
+    }
+    if (caught != 0) {
+        raise(caught);
+    }
+}
 
 /* Byte by byte, so that nothing behind the newline is taken from whoever reads on. */
 static FALLIBLE read_line(struct buf *out, struct errbuf *why)
@@ -24,7 +58,7 @@ static FALLIBLE read_line(struct buf *out, struct errbuf *why)
         ssize_t got = 0;
         do {
             got = read(STDIN_FILENO, &c, 1);
-        } while (got < 0 && errno == EINTR);
+        } while (got < 0 && errno == EINTR && caught == 0);
         if (got < 0) {
             return err_from_errno(why, errno, "read", "standard input");
         }
@@ -44,16 +78,19 @@ static FALLIBLE read_line(struct buf *out, struct errbuf *why)
 
 enum err posix_tty_read_password(struct buf *out, struct errbuf *why)
 {
-    struct termios before;
-    bool is_terminal = tcgetattr(STDIN_FILENO, &before) == 0;
+    struct termios shown;
+    struct sigaction before[FATAL_SIGNALS];
+    bool is_terminal = tcgetattr(STDIN_FILENO, &shown) == 0;
+    catch_signals(before);
     if (is_terminal) {
-        struct termios silent = before;
+        struct termios silent = shown;
         silent.c_lflag &= ~(tcflag_t)ECHO;
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     }
     enum err err = read_line(out, why);
     if (is_terminal) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
     }
+    release_signals(before);
     return err;
 }

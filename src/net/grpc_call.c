@@ -8,6 +8,8 @@
 /* Memory that a spare call may keep. */
 #define KEEP_MAX ((size_t)16 * 1024)
 
+/* A message from here on shares the connection with others. */
+#define FAIR_MIN ((uint64_t)16 * 1024)
 /* A reply from a source that is larger than this is not compressed: that would need all of it. */
 #define SOURCE_GZIP_MAX ((uint64_t)1024 * 1024)
 
@@ -87,7 +89,7 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
 {
     struct http_server *server = conn->server;
     struct grpc_call *call = call_take(server);
-    call->owner = (struct outq_owner){.refs = 1, .free = call_recycle};
+    call->owner = (struct outq_owner){.refs = 1, .release = call_recycle};
     call->server = server;
     call->conn = conn;
     call->id = id;
@@ -95,6 +97,7 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
     call->fields = call->fields_inline;
     call->field_cap = CALL_FIELDS_INLINE;
     call->deadline = UINT64_MAX;
+    call->urgency = 3;
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
@@ -209,6 +212,20 @@ static size_t status_fields(const struct grpc_call *call, struct h2_field *out)
     return 2;
 }
 
+/* A header block has a limit (nghttp2: 64 KiB): a longer text is cut, between escapes. */
+#define MESSAGE_MAX ((size_t)16 * 1024)
+
+static size_t message_cut(const struct buf *text)
+{
+    size_t len = text->len < MESSAGE_MAX ? text->len : MESSAGE_MAX;
+    for (size_t back = 1; len < text->len && back <= 2; back++) {
+        if (text->data[len - back] == '%') {
+            return len - back;
+        }
+    }
+    return len;
+}
+
 static void message_set(struct grpc_call *call, enum grpc_status status, const char *message)
 {
     ASSERT(status < GRPC_STATUS_COUNT);
@@ -217,7 +234,8 @@ static void message_set(struct grpc_call *call, enum grpc_status status, const c
     if (message != NULL && message[0] != 0) {
         struct buf text = {0};
         grpc_message_encode(slice_str(message), &text);
-        call->message = slice_of(arena_dup(&call->arena, text.data, text.len), text.len);
+        size_t len = message_cut(&text);
+        call->message = slice_of(arena_dup(&call->arena, text.data, len), len);
         buf_fini(&text);
     }
 }
@@ -250,8 +268,7 @@ static void send_trailers_only(struct grpc_call *call, unsigned http_status)
     h2_respond(call->conn->h2, call->id, fields, count, false);
 }
 
-/* ---- bodies
- * -------------------------------------------------------------------------------------- */
+/* ---- bodies ----------------------------------------------------------------------------- */
 
 /* A message on its way out: owner of its pieces, with the prefix inside. */
 struct message {
@@ -284,7 +301,7 @@ static struct message *message_new(struct grpc_call *call, const struct grpc_chu
     size_t size = sizeof(struct message) + count * sizeof(struct grpc_chunk);
     bool is_heap = call->method->kind != GRPC_UNARY;
     struct message *message = is_heap ? mem_alloc(size) : arena_alloc(&call->arena, size);
-    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->owner = (struct outq_owner){.refs = 1, .release = message_free};
     message->call = call;
     message->is_heap = is_heap;
     message->chunk_count = count;
@@ -299,6 +316,16 @@ static void append_owned(struct grpc_call *call, struct message *message, struct
 {
     outq_owner_ref(&message->owner);
     outq_append_ref(&call->body, bytes, &message->owner);
+}
+
+/* Streams of one urgency are served one after the other, unless they are incremental: a large
+ * message must be, so that small ones pass it by. */
+static void share_fairly(struct grpc_call *call, uint64_t len)
+{
+    if (len > FAIR_MIN && !call->is_fair) {
+        call->is_fair = true;
+        h2_urgency(call->conn->h2, call->id, call->urgency);
+    }
 }
 
 /* Whether what the handler sends can still go anywhere; sends the headers when it can. */
@@ -344,6 +371,7 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
         return;
     }
     ASSERT(message.len <= UINT32_MAX);
+    share_fairly(call, message.len);
     if (call->is_gzip) {
         send_gzip(call, message);
         return;
@@ -365,6 +393,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
         total += chunks[i].bytes.len;
     }
     ASSERT(total <= UINT32_MAX);
+    share_fairly(call, total);
     if (call->is_gzip) {
         struct buf plain = {0};
         for (size_t i = 0; i < count; i++) {
@@ -392,7 +421,7 @@ static void append_chunk(struct grpc_call *call, const struct grpc_chunk *chunk)
     }
     size_t size = sizeof(struct message) + sizeof(struct grpc_chunk);
     struct message *message = mem_alloc(size);
-    message->owner = (struct outq_owner){.refs = 1, .free = message_free};
+    message->owner = (struct outq_owner){.refs = 1, .release = message_free};
     message->call = call;
     message->is_heap = true;
     message->chunk_count = 1;
@@ -453,6 +482,7 @@ void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *sou
         return;
     }
     ASSERT(source->len <= UINT32_MAX);
+    share_fairly(call, source->len);
     call->source = *source;
     call->source_left = source->len;
     call->has_source = true;
@@ -477,8 +507,7 @@ void grpc_call_send_headers(struct grpc_call *call)
     }
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------- */
 
 static void end_stream(struct grpc_call *call)
 {
@@ -539,8 +568,7 @@ void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const cha
     call_cancel(call, status);
 }
 
-/* ---- what the connection asks for
- * ---------------------------------------------------------------- */
+/* ---- what the connection asks for ------------------------------------------------------- */
 
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
 {
@@ -584,8 +612,7 @@ void grpc_call__notify(struct http_conn *conn)
     }
 }
 
-/* ---- observers
- * ------------------------------------------------------------------------------------- */
+/* ---- observers -------------------------------------------------------------------------- */
 
 const struct grpc_method *grpc_call_method(const struct grpc_call *call)
 {
@@ -667,6 +694,16 @@ bool grpc_call_writable(struct grpc_call *call)
         call->wants_writable = true;
     }
     return writable;
+}
+
+void grpc_call_urgency(struct grpc_call *call, unsigned urgency)
+{
+    ASSERT(urgency <= 7);
+    call->urgency = (uint8_t)urgency;
+    if (call->conn != NULL) {
+        call->is_fair = true;
+        h2_urgency(call->conn->h2, call->id, urgency);
+    }
 }
 
 void grpc_call_pause(struct grpc_call *call, bool paused)

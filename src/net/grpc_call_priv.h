@@ -79,6 +79,8 @@ struct grpc_call {
     bool headers_sent;
     bool is_finished;
     bool wants_writable;
+    bool is_fair; /* the session knows our urgency, and shares */
+    uint8_t urgency;
     enum grpc_status status;
     struct slice message; /* encoded */
 };

@@ -95,8 +95,7 @@ struct grpc_stream {
     bool unseen;
 };
 
-/* ---- ends
- * ------------------------------------------------------------------------------------------ */
+/* ---- ends ------------------------------------------------------------------------------- */
 
 static void stream_release(struct grpc_stream *stream)
 {
@@ -194,8 +193,7 @@ static void on_end_task(struct task *task)
     }
 }
 
-/* ---- the connection is lost
- * -------------------------------------------------------------------------- */
+/* ---- the connection is lost ------------------------------------------------------------- */
 
 static void conn_lost(struct grpc_conn *conn, const char *why)
 {
@@ -229,8 +227,7 @@ static void conn_lost(struct grpc_conn *conn, const char *why)
     loop_task_add(conn->loop, LOOP_STEP, &conn->end_task);
 }
 
-/* ---- the session's events
- * ---------------------------------------------------------------------------- */
+/* ---- the session's events --------------------------------------------------------------- */
 
 static void *on_open(void *ctx, int32_t id)
 {
@@ -444,8 +441,7 @@ static const struct h2_handler h2_events = {
     .goaway = on_goaway,
 };
 
-/* ---- the socket's events
- * ----------------------------------------------------------------------------- */
+/* ---- the socket's events ---------------------------------------------------------------- */
 
 static struct grpc_conn *conn_of(struct stream *stream)
 {
@@ -498,8 +494,7 @@ static void on_dispose(struct stream *stream)
 static const struct stream_handler stream_events = {
     .input = on_input, .fill = on_fill, .lost = on_lost, .dispose = on_dispose};
 
-/* ---- starting calls
- * ---------------------------------------------------------------------------------- */
+/* ---- starting calls --------------------------------------------------------------------- */
 
 static void submit(struct grpc_stream *stream)
 {
@@ -636,8 +631,7 @@ struct grpc_stream *grpc_stream_open(struct grpc_conn *conn, const char *path,
     return stream;
 }
 
-/* ---- using streams
- * ------------------------------------------------------------------------------------- */
+/* ---- using streams ---------------------------------------------------------------------- */
 
 static void body_changed(struct grpc_stream *stream)
 {
@@ -722,8 +716,7 @@ void grpc_stream_free(struct grpc_stream **stream_ptr)
     stream_release(stream);
 }
 
-/* ---- life of a connection
- * -------------------------------------------------------------------------------- */
+/* ---- life of a connection --------------------------------------------------------------- */
 
 static void keepalive_arm(struct grpc_conn *conn, mono_ns at)
 {

@@ -8,8 +8,7 @@
 
 #include <stdio.h>
 
-/* ---- fields
- * -------------------------------------------------------------------------------------- */
+/* ---- fields ----------------------------------------------------------------------------- */
 
 static struct slice keep(struct grpc_call *call, struct slice text)
 {
@@ -122,8 +121,7 @@ static void on_field(void *stream, struct slice name, struct slice value)
     }
 }
 
-/* ---- refusals
- * -------------------------------------------------------------------------------------- */
+/* ---- refusals --------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 4, 5))) static void refuse(struct grpc_call *call,
                                                          unsigned http_status,
@@ -256,8 +254,7 @@ static void on_headers(void *stream, bool is_trailers)
     }
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------- */
+/* ---- messages --------------------------------------------------------------------------- */
 
 /* False: refused. */
 static bool inflate_message(struct grpc_call *call, struct grpc_frame *frame)
@@ -426,8 +423,7 @@ void grpc_call__resume_input(struct grpc_call *call)
     }
 }
 
-/* ---- the session's events
- * -------------------------------------------------------------------------- */
+/* ---- the session's events --------------------------------------------------------------- */
 
 static void *on_open(void *ctx, int32_t id)
 {

@@ -131,6 +131,9 @@ void grpc_call_reply(struct grpc_call *call, struct slice message);
 uint64_t grpc_call_queued(const struct grpc_call *call);
 /* When false: writable() will be called. Sending nevertheless is allowed, and costs memory. */
 bool grpc_call_writable(struct grpc_call *call);
+/* RFC 9218: 0 goes first, 7 last, 3 is the default. For watches and keep-alives, whose small
+ * messages must not wait behind bulk. */
+void grpc_call_urgency(struct grpc_call *call, unsigned urgency);
 /* Streams: while paused no message() comes, and the client runs into its window. */
 void grpc_call_pause(struct grpc_call *call, bool paused);
 

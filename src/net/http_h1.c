@@ -144,8 +144,7 @@ static void request_done(struct http_request *request)
     stream_pause(&conn->stream, false);
 }
 
-/* ---- parsing
- * ------------------------------------------------------------------------------------- */
+/* ---- parsing ---------------------------------------------------------------------------- */
 
 static void refuse(struct http_conn *conn)
 {
@@ -271,8 +270,7 @@ void http__h1_stop(struct http_conn *conn)
     }
 }
 
-/* ---- observers
- * ----------------------------------------------------------------------------------- */
+/* ---- observers -------------------------------------------------------------------------- */
 
 struct slice http_method(const struct http_request *request)
 {
@@ -351,8 +349,7 @@ const char *http_status_text(unsigned status)
     return http1_status_text(status);
 }
 
-/* ---- replies
- * ------------------------------------------------------------------------------------- */
+/* ---- replies ---------------------------------------------------------------------------- */
 
 /* Go writes the fields of a handler sorted by name, then its own. */
 static int by_name(const void *a, const void *b)
@@ -365,8 +362,10 @@ static const char *connection_text(struct http_request *request, enum http1_fram
     bool can_stay = request->keep_alive && framing != HTTP1_CLOSE && request->conn != NULL &&
                     !request->conn->is_stopping;
     if (!can_stay) {
+        bool was_asked = request->keep_alive || !request->is_old;
         request->keep_alive = false;
-        return "close";
+        /* HTTP/1.0 without "keep-alive" expects the end: Go does not announce it. */
+        return was_asked ? "close" : NULL;
     }
     return request->is_old ? "keep-alive" : NULL;
 }
@@ -387,6 +386,7 @@ static void head_write(struct http_request *request, unsigned status,
         .field_count = count,
         .framing = framing,
         .body_len = body_len,
+        .is_old = request->is_old,
         .date_sec = env_now_wall(request->server->env) / (int64_t)NS_PER_SEC,
         .connection = connection_text(request, framing),
     };

@@ -195,6 +195,7 @@ struct raft_read_state {
 
 /* What one persist proves when it completes. */
 struct raft_persist {
+    uint64_t number;           /* counts the readys that need a persist, from 1; 0: needs none */
     raft_term term;            /* ours when it was handed out */
     raft_index index;          /* last entry that is then on disk; 0: none was waiting */
     raft_term log_term;        /* and its term */
@@ -243,8 +244,9 @@ void raft_ready(struct raft *raft, struct raft_ready *out);
  * raft_persisted() is owed, in order. Calling it for others too is harmless. */
 bool raft_ready_needs_persist(const struct raft_ready *ready);
 
-/* This ready's snapshot, hard state and entries are durable, and so are all before it. Its
- * snapshot, if any, has been installed in the state machine too. */
+/* This ready's snapshot, hard state and entries are durable, and so are all before it: even one
+ * that only carries a commit index waits its turn, for it vouches for the entries before it. Its
+ * snapshot, if any, has been installed in the state machine too. Out of order it ASSERTs. */
 void raft_persisted(struct raft *raft, const struct raft_ready *ready);
 
 /* The state machine has applied everything handed out up to `index`. */

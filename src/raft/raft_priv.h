@@ -79,6 +79,8 @@ struct raft {
 
     struct raft_soft_state soft_handed; /* as the last ready had them */
     struct raft_hard_state hard_handed;
+    uint64_t persists_handed; /* readys that need a persist: handed out, */
+    uint64_t persists_done;   /* and reported done */
 
     uint64_t nonsense_count;
 };

@@ -290,6 +290,9 @@ void raft_ready(struct raft *raft, struct raft_ready *out)
     hand_out_box(&raft->after, &out->after, &out->after_count, &out->after_cap, &out->after_arena);
     hand_out_reads(raft, out);
     raftlog_accept_unstable(&raft->log);
+    if (raft_ready_needs_persist(out)) {
+        out->persist.number = ++raft->persists_handed;
+    }
 }
 
 bool raft_ready_needs_persist(const struct raft_ready *ready)
@@ -322,15 +325,18 @@ void raft__persist_done(struct raft *raft, const struct raft_persist *persist)
 
 void raft_persisted(struct raft *raft, const struct raft_ready *ready)
 {
+    if (!raft_ready_needs_persist(ready)) {
+        return;
+    }
+    ASSERT(ready->persist.number == raft->persists_done + 1);
+    raft->persists_done++;
     for (size_t i = 0; i < ready->after_count; i++) {
         if (ready->after[i].to == raft->config.id) {
             enum err err = raft__step(raft, &ready->after[i]);
             ASSERT(err == ERR_OK);
         }
     }
-    if (raft_ready_needs_persist(ready)) {
-        raft__persist_done(raft, &ready->persist);
-    }
+    raft__persist_done(raft, &ready->persist);
 }
 
 void raft_applied(struct raft *raft, raft_index index)

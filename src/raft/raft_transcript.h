@@ -89,6 +89,30 @@ struct command {
 /* Runs one command; the answer is the world's until the next one, and "ok" when there is none. */
 const char *world_run(struct world *world, const struct command *command);
 
+/* --- raft_transcript.c, for the commands --- */
+
+typedef void process_fn(struct world *world, struct member *member);
+
+struct member *member_of(struct world *world, raft_id id);
+__attribute__((format(printf, 2, 3))) void say(struct world *world, const char *format, ...);
+/* Puts two blanks before each line written since `from`. */
+void indent_since(struct world *world, size_t from);
+const char *err_text(enum err err);
+void trace_line(void *priv, enum raft_trace_level level, const char *line);
+void process_ready(struct world *world, struct member *member);
+void process_append(struct world *world, struct member *member);
+void process_apply(struct world *world, struct member *member);
+/* Between a member and itself. */
+bool is_local(const struct raft_message *m);
+/* All messages to one member, of one type or (-1) any; gives how many there were. */
+size_t deliver(struct world *world, raft_id to, int type, bool is_drop);
+/* One round; true when there was nothing to do. */
+bool stabilize_once(struct world *world, struct member *const *members, size_t count);
+void work_list_fini(struct work_list *list);
+void disk_truncate(struct disk *disk, size_t count);
+void disk_install(struct disk *disk, const struct raft_snapshot *snapshot);
+void disk_compact(struct disk *disk, raft_index index);
+
 /* --- raft_transcript_text.c --- */
 
 void text_entry(struct buf *out, const struct raft_entry *entry);

@@ -188,6 +188,25 @@ static void derive_counts(struct config *config)
     config->election_ticks = config->election_ms / config->heartbeat_ms;
 }
 
+/* One address serves gRPC with HTTP or HTTP alone, not both. */
+static enum err check_listeners(const struct config *config, struct errbuf *why)
+{
+    for (size_t i = 0; i < config->listen_client_http_urls.count; i++) {
+        const struct url *http = &config->listen_client_http_urls.items[i];
+        for (size_t k = 0; k < config->listen_client_urls.count; k++) {
+            const struct url *grpc = &config->listen_client_urls.items[k];
+            if (strcmp(http->host, grpc->host) == 0 && strcmp(http->path, grpc->path) == 0 &&
+                strcmp(http->opaque, grpc->opaque) == 0) {
+                return errf(why, ERR_INVALID,
+                            "cannot bind both --listen-client-urls and --listen-client-http-urls "
+                            "on the same url %s",
+                            http->text);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
 FALLIBLE config__derive(struct config *config, struct errbuf *why)
 {
     struct log log = config_log(config);
@@ -198,6 +217,7 @@ FALLIBLE config__derive(struct config *config, struct errbuf *why)
                  log_str("data-dir", config->data_dir));
     }
     derive_counts(config);
+    TRY(check_listeners(config, why));
     return derive_retention(config, why);
 }
 

@@ -4,6 +4,32 @@
 
 #include <stdlib.h>
 
+static bool is_folded(struct slice text, const char *key)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (char)text.data[i];
+        if (key[i] == 0 || (c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != key[i]) {
+            return false;
+        }
+    }
+    return key[text.len] == 0;
+}
+
+/* The key as it is, else in any case: encoding/json takes "Name" for name. */
+static const struct yaml_node *find_key(const struct yaml_node *map, const char *key)
+{
+    const struct yaml_node *exact = yaml_find(map, key);
+    if (exact != NULL || map->kind != YAML_KIND_MAP) {
+        return exact;
+    }
+    for (size_t i = map->count; i > 0; i--) {
+        if (is_folded(map->pairs[i - 1].key->text, key)) {
+            return map->pairs[i - 1].value;
+        }
+    }
+    return NULL;
+}
+
 /* Follows "a.b.c" from the top. */
 static const struct yaml_node *find_path(const struct yaml_node *node, const char *path)
 {
@@ -15,7 +41,7 @@ static const struct yaml_node *find_path(const struct yaml_node *node, const cha
         ASSERT(part.len < sizeof(key));
         memcpy(key, part.data, part.len);
         key[part.len] = 0;
-        node = yaml_find(node, key);
+        node = find_key(node, key);
     }
     return node;
 }
@@ -28,12 +54,22 @@ static const char *key_of(const struct config_row *row)
 /* Where maps belong, nothing else may stand. */
 static enum err check_maps(const struct yaml_node *root, struct errbuf *why)
 {
-    static const char *const maps[] = {"client-transport-security", "peer-transport-security",
-                                       "socket-options", "discovery-config"};
+    static const struct {
+        const char *key;
+        const char *type;
+    } maps[] = {
+        {"client-transport-security", "embed.securityConfig"},
+        {"peer-transport-security", "embed.securityConfig"},
+        {"socket-options", "transport.SocketOpts"},
+        {"discovery-config", "v3discovery.DiscoveryConfig"},
+    };
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
-        const struct yaml_node *node = yaml_find(root, maps[i]);
+        const struct yaml_node *node = find_key(root, maps[i].key);
         if (node != NULL && node->kind != YAML_KIND_MAP && node->kind != YAML_KIND_NULL) {
-            return errf(why, ERR_INVALID, "invalid %s", maps[i]);
+            return errf(why, ERR_INVALID,
+                        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s "
+                        "into Go struct field configYAML.%s of type %s",
+                        config__kind_name(node), maps[i].key, maps[i].type);
         }
     }
     return ERR_OK;
@@ -76,7 +112,7 @@ static enum err load(struct config *config, const struct buf *text, struct errbu
         return errf(why, ERR_INVALID,
                     "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s into "
                     "Go value of type embed.configYAML",
-                    root->kind == YAML_KIND_LIST ? "array" : "string");
+                    config__kind_name(root));
     }
     TRY(check_maps(root, why));
     for (size_t i = 0; i < config__row_count; i++) {
@@ -100,8 +136,8 @@ FALLIBLE config__from_file(struct config *config, const char *path, struct errbu
     enum err err = disk_read_file(config->priv->in->disk, path, YAML_LEN_MAX, &text, why);
     if (err == ERR_OK) {
         err = load(config, &text, why);
-    } else if (err == ERR_NOT_FOUND) {
-        err = errf(why, ERR_INVALID, "open %s: no such file or directory", path);
+    } else {
+        err = logging_open_error(err, path, why);
     }
     buf_fini(&text);
     if (err == ERR_CANCELED) {

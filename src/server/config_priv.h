@@ -116,6 +116,9 @@ FALLIBLE config__set_text(struct config *config, const struct config_row *row, c
 FALLIBLE config__set_node(struct config *config, const struct config_row *row,
                           const struct yaml_node *node, struct errbuf *why);
 
+/* What encoding/json calls the node's kind: "string", "array". */
+const char *config__kind_name(const struct yaml_node *node);
+
 /* The value as a flag would be given. In the configuration's memory. */
 const char *config__show(const struct config *config, const struct config_row *row);
 

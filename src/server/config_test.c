@@ -1,121 +1,4 @@
-#include "server/config.h"
-#include "server/config_priv.h"
-
-#include "env/posix.h"
-#include "unit.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define WORDS_MAX 64
-
-/* One run of config_load() and what came of it. */
-struct run {
-    const char *argv[WORDS_MAX];
-    int argc;
-    const char *environ[WORDS_MAX];
-    size_t env_count;
-    struct buf out;
-    struct buf err;
-    struct config *config;
-    enum config_verdict verdict;
-    int status;
-};
-
-static int64_t clock_fn(void *ctx)
-{
-    UNUSED(ctx);
-    return 0;
-}
-
-static void capture(void *ctx, enum log_level level, struct slice text)
-{
-    UNUSED(level);
-    buf_append_slice(ctx, text);
-}
-
-static void run_init(struct run *run)
-{
-    *run = (struct run){.argv = {"etcd"}, .argc = 1};
-}
-
-static void run_arg(struct run *run, const char *word)
-{
-    assert_true(run->argc < WORDS_MAX);
-    run->argv[run->argc++] = word;
-}
-
-static void run_env(struct run *run, const char *variable)
-{
-    assert_true(run->env_count + 1 < WORDS_MAX);
-    run->environ[run->env_count++] = variable;
-}
-
-static void run_go(struct run *run)
-{
-    struct config_input in = {
-        .argc = run->argc,
-        .argv = run->argv,
-        .environ = run->environ,
-        .disk = posix_disk(),
-        .clock = clock_fn,
-        .standard_out = {capture, &run->out},
-        .standard_error = {capture, &run->err},
-    };
-    run->status = -1;
-    run->verdict = config_load(&in, &run->config, &run->status);
-    assert_true((run->config != NULL) == (run->verdict == CONFIG_RUN));
-    buf_cstr(&run->out);
-    buf_cstr(&run->err);
-}
-
-static void run_fini(struct run *run)
-{
-    config_free(&run->config);
-    buf_fini(&run->out);
-    buf_fini(&run->err);
-}
-
-/* Runs with the flags in `line`, split at blanks. */
-static void run_line(struct run *run, const char *line)
-{
-    static char copy[4096];
-    run_init(run);
-    snprintf(copy, sizeof(copy), "%s", line);
-    for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
-        run_arg(run, word);
-    }
-    run_go(run);
-}
-
-static void expect_in(struct buf *text, const char *wanted)
-{
-    if (strstr(buf_cstr(text), wanted) == NULL) {
-        print_message("# wanted: %s\n# in: %s\n", wanted, buf_cstr(text));
-        fail();
-    }
-}
-
-static void expect_not_in(struct buf *text, const char *unwanted)
-{
-    if (strstr(buf_cstr(text), unwanted) != NULL) {
-        print_message("# unwanted: %s\n# in: %s\n", unwanted, buf_cstr(text));
-        fail();
-    }
-}
-
-/* The line ended with exit 1 and this error in `failed to verify flags`. */
-static void expect_refusal(struct run *run, const char *sentence)
-{
-    struct buf wanted = {0};
-    buf_append_str(&wanted, "\"msg\":\"failed to verify flags\",\"error\":");
-    log_json_quote(slice_str(sentence), &wanted);
-    buf_append_str(&wanted, "}\n");
-    assert_int_equal(run->verdict, CONFIG_EXIT);
-    assert_int_equal(run->status, 1);
-    expect_in(&run->err, buf_cstr(&wanted));
-    buf_fini(&wanted);
-}
+#include "server/config_run.h"
 
 /* ---- running ------------------------------------------------------------------------------------
  */
@@ -386,14 +269,54 @@ TEST(config, what_etcd_refuses_is_refused_in_its_words)
     }
 }
 
-TEST(config, an_unreadable_retention_is_fatal_as_in_etcd)
+TEST(config, one_address_for_two_kinds_of_listener_is_fatal_as_in_etcd)
 {
     struct run run;
-    run_line(&run, "--auto-compaction-retention 0h");
+    run_line(&run, "--listen-client-urls http://127.0.0.1:1,http://127.0.0.1:2 "
+                   "--advertise-client-urls http://a:1 "
+                   "--listen-client-http-urls http://127.0.0.1:2");
     assert_int_equal(run.verdict, CONFIG_EXIT);
+    assert_int_equal(run.status, 1);
+    expect_in(&run.err, "{\"level\":\"fatal\"");
+    expect_in(&run.err, "\"msg\":\"discovery failed\",\"error\":\"cannot bind both "
+                        "--listen-client-urls and --listen-client-http-urls on the same url "
+                        "http://127.0.0.1:2\"}");
     run_fini(&run);
-    run_line(&run, "--auto-compaction-retention=");
-    assert_int_equal(run.verdict, CONFIG_EXIT);
+    run_line(&run, "--listen-client-http-urls http://127.0.0.1:2");
+    assert_int_equal(run.verdict, CONFIG_RUN);
+    expect_not_in(&run.err, "single port");
+    run_fini(&run);
+}
+
+TEST(config, a_retention_of_nothing_is_taken_and_an_unreadable_one_is_fatal)
+{
+    static const char *const lines[] = {
+        "--auto-compaction-retention=", "--auto-compaction-retention 0h",
+        "--auto-compaction-mode revision"};
+    struct run run;
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        run_line(&run, lines[i]);
+        assert_int_equal(run.verdict, CONFIG_RUN);
+        assert_int_equal(run.config->compaction_retention, 0);
+        assert_int_equal(run.config->compaction_mode,
+                         i == 2 ? CONFIG_COMPACTION_REVISION : CONFIG_COMPACTION_PERIODIC);
+        run_fini(&run);
+    }
+    run_line(&run, "--auto-compaction-retention x");
+    assert_int_equal(run.status, 1);
+    expect_in(&run.err, "\"msg\":\"discovery failed\",\"error\":\"error parsing "
+                        "CompactionRetention: time: invalid duration \\\"x\\\"\"}");
+    run_fini(&run);
+}
+
+TEST(config, keys_of_a_file_may_be_in_any_case)
+{
+    struct run run;
+    run_file(&run, "NAME: m1\nSocket-Options: {Reuse-Port: true}\nMax-Wals: 9\nmax-wals: 8\n");
+    assert_int_equal(run.verdict, CONFIG_RUN);
+    assert_string_equal(run.config->name, "m1");
+    assert_true(run.config->socket_reuse_port);
+    assert_int_equal(run.config->max_wals, 8);
     run_fini(&run);
 }
 
@@ -512,19 +435,6 @@ TEST(config, a_wrong_variable_is_refused_with_its_name)
 /* ---- the file
  * ----------------------------------------------------------------------------------------- */
 
-/* Writes `text` to a file of its own and loads it. */
-static void run_file(struct run *run, const char *text)
-{
-    static char path[128];
-    struct errbuf why;
-    snprintf(path, sizeof(path), "%s/etcd.yaml", test_dir());
-    assert_int_equal(disk_write_file(posix_disk(), path, slice_str(text), &why), ERR_OK);
-    run_init(run);
-    run_arg(run, "--config-file");
-    run_arg(run, path);
-    run_go(run);
-}
-
 TEST(config, a_file_takes_the_place_of_flags_and_environment)
 {
     static char path[128];
@@ -609,10 +519,10 @@ TEST(config, a_wrong_file_is_refused)
          "struct field configYAML.heartbeat-interval of type uint"},
         {"snapshot-count: -1",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number -1 into Go "
-         "struct field configYAML.snapshot-count of type uint"},
+         "struct field configYAML.snapshot-count of type uint64"},
         {"snapshot-count: 1.5",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number 1.5 into Go "
-         "struct field configYAML.snapshot-count of type uint"},
+         "struct field configYAML.snapshot-count of type uint64"},
         {"max-concurrent-streams: 4294967296",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number 4294967296 "
          "into Go struct field configYAML.max-concurrent-streams of type uint32"},
@@ -620,14 +530,23 @@ TEST(config, a_wrong_file_is_refused)
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
          "struct field configYAML.backend-batch-interval of type time.Duration"},
         {"pre-vote: 1", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
-                        "number 1 into Go struct field configYAML.pre-vote of type bool"},
+                        "number into Go struct field configYAML.pre-vote of type bool"},
         {"name: [a]", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array "
                       "into Go struct field configYAML.name of type string"},
         {"log-outputs: stderr",
          "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
          "struct field configYAML.log-outputs of type []string"},
         {"name: \"a\\0b\"", "the value of name has a zero byte in it"},
-        {"peer-transport-security: x", "invalid peer-transport-security"},
+        {"peer-transport-security: x",
+         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go "
+         "struct field configYAML.peer-transport-security of type embed.securityConfig"},
+        {"quota-backend-bytes: 18446744073709551616",
+         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal number "
+         "18446744073709552000 into Go struct field configYAML.quota-backend-bytes of type int64"},
+        {"max-wals: -0x10", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+                            "number -16 into Go struct field configYAML.max-wals of type uint"},
+        {"true", "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal bool into "
+                 "Go value of type embed.configYAML"},
         {"feature-gates: X=true", "unrecognized feature gate: X"},
         {"initial-cluster-state: maybe", "unexpected clusterState \"maybe\""},
         {"cors: nope", "URL scheme must be http, https, unix, or unixs: nope"},
@@ -663,213 +582,4 @@ TEST(config, a_missing_file_is_refused)
     run_line(&run, "--config-file /nonexistent/etcd.yaml");
     expect_refusal(&run, "open /nonexistent/etcd.yaml: no such file or directory");
     run_fini(&run);
-}
-
-/* ---- every flag, every way
- * --------------------------------------------------------------------------- */
-
-/* A value of the row's kind that is not its default. */
-static const char *sample(const struct config_row *row)
-{
-    switch (row->kind) {
-    case CONFIG_KIND_BOOL:
-    case CONFIG_KIND_GATE:
-        return row->initial != NULL && strcmp(row->initial, "true") == 0 ? "false" : "true";
-    case CONFIG_KIND_INT:
-    case CONFIG_KIND_UINT:
-    case CONFIG_KIND_UINT32:
-        return strcmp(row->name, "election-timeout") == 0 ? "2000" : "77";
-    case CONFIG_KIND_DURATION:
-        return "7s";
-    case CONFIG_KIND_STRING:
-        return strcmp(row->name, "auto-compaction-mode") == 0 ? "revision"
-               : strcmp(row->name, "log-format") == 0         ? "console"
-               : strcmp(row->name, "log-level") == 0          ? "debug"
-               : strcmp(row->name, "tls-min-version") == 0    ? "TLS1.3"
-               : strcmp(row->name, "tls-max-version") == 0    ? "TLS1.3"
-               : strcmp(row->name, "initial-cluster") == 0    ? "a=http://a:1"
-                                                              : "sample";
-    case CONFIG_KIND_URLS:
-    case CONFIG_KIND_CORS:
-        return "http://127.0.0.1:4321";
-    case CONFIG_KIND_SET:
-    case CONFIG_KIND_WORDS:
-        return strcmp(row->name, "log-outputs") == 0 ? "stdout" : "one,two";
-    case CONFIG_KIND_STATE:
-        return "existing";
-    case CONFIG_KIND_FALLBACK:
-        return "proxy";
-    case CONFIG_KIND_V2:
-        return "write-only-skip-check";
-    case CONFIG_KIND_GATES:
-        return "TxnModeWriteWithSharedBuffer=false";
-    case CONFIG_KIND_IGNORED:
-        return "true";
-    }
-    UNREACHABLE();
-}
-
-/* The value arrived where its name of today keeps it, or was refused by a sentence that names the
- * flag or what is wrong with it: never taken and forgotten. */
-static void expect_arrived(struct run *run, const struct config_row *row)
-{
-    const char *value = sample(row);
-    if (run->verdict == CONFIG_EXIT) {
-        assert_int_equal(run->status, 1);
-        bool is_gate = row->kind == CONFIG_KIND_GATE;
-        const char *name = is_gate ? "gate" : row->successor != NULL ? row->successor : row->name;
-        const char *reason = strstr(buf_cstr(&run->err), "failed to verify flags");
-        assert_non_null(reason);
-        if (strstr(reason, name) == NULL) { /* these are refused for what must go with them */
-            bool is_known = strcmp(row->name, "logger") == 0 ||
-                            strcmp(row->name, "enable-log-rotation") == 0 ||
-                            strncmp(row->name, "discovery-", 10) == 0;
-            assert_true(is_known);
-        }
-        return;
-    }
-    const struct config_row *today = row;
-    if (row->successor != NULL && row->kind != CONFIG_KIND_GATE) {
-        today = config__row(row->successor);
-    }
-    if (row->kind != CONFIG_KIND_IGNORED) {
-        assert_string_equal(config__show(run->config, today), value);
-    }
-}
-
-TEST(config, every_flag_arrives_from_the_command_line_or_is_refused)
-{
-    for (size_t i = 0; i < config__row_count; i++) {
-        const struct config_row *row = &config__rows[i];
-        struct run run;
-        char word[256];
-        print_message("# --%s\n", row->name);
-        run_init(&run);
-        snprintf(word, sizeof(word), "--%s=%s", row->name, sample(row));
-        run_arg(&run, word);
-        if (strcmp(row->name, "listen-client-urls") == 0) {
-            run_arg(&run, "--advertise-client-urls=http://a:1");
-        }
-        run_go(&run);
-        expect_arrived(&run, row);
-        run_fini(&run);
-    }
-}
-
-TEST(config, every_flag_arrives_from_the_environment_or_is_refused)
-{
-    for (size_t i = 0; i < config__row_count; i++) {
-        const struct config_row *row = &config__rows[i];
-        struct run run;
-        char word[256];
-        char name[96];
-        size_t len = 0;
-        for (; row->name[len] != 0; len++) {
-            char c = row->name[len];
-            name[len] = (char)(c == '-' ? '_' : c >= 'a' && c <= 'z' ? c - 32 : c);
-        }
-        name[len] = 0;
-        print_message("# ETCD_%s\n", name);
-        run_init(&run);
-        snprintf(word, sizeof(word), "ETCD_%s=%s", name, sample(row));
-        run_env(&run, word);
-        if (strcmp(row->name, "listen-client-urls") == 0) {
-            run_env(&run, "ETCD_ADVERTISE_CLIENT_URLS=http://a:1");
-        }
-        run_go(&run);
-        expect_arrived(&run, row);
-        run_fini(&run);
-    }
-}
-
-/* "a.b.c" and a value as the lines of nested maps. */
-static void nest(struct buf *out, const char *path, const char *value)
-{
-    int depth = 0;
-    struct slice rest = slice_str(path);
-    while (rest.len > 0) {
-        struct slice part;
-        rest = slice_split(rest, '.', &part);
-        buf_printf(out, "%*s%.*s:", depth, "", (int)part.len, (const char *)part.data);
-        buf_append_str(out, rest.len > 0 ? "\n" : " ");
-        depth += 2;
-    }
-    buf_append_str(out, value);
-    buf_append_byte(out, '\n');
-}
-
-TEST(config, every_flag_arrives_from_the_file_or_is_refused)
-{
-    for (size_t i = 0; i < config__row_count; i++) {
-        const struct config_row *row = &config__rows[i];
-        const char *key = row->key == NULL ? row->name : row->key;
-        struct run run;
-        struct buf text = {0};
-        char list[64];
-        const char *value = sample(row);
-        if (key[0] == 0) {
-            continue;
-        }
-        bool is_list = row->kind == CONFIG_KIND_WORDS ||
-                       (row->kind == CONFIG_KIND_SET && strcmp(row->name, "host-whitelist") != 0);
-        if (is_list) {
-            snprintf(list, sizeof(list), "[%s]", value);
-            value = list;
-        } else if (row->kind == CONFIG_KIND_DURATION) {
-            value = "7000000000";
-        }
-        nest(&text, key, value);
-        print_message("# %s", buf_cstr(&text));
-        run_file(&run, buf_cstr(&text));
-        expect_arrived(&run, row);
-        run_fini(&run);
-        buf_fini(&text);
-    }
-}
-
-/* ---- what is not built
- * --------------------------------------------------------------------------- */
-
-TEST(config, what_is_not_built_is_refused_and_names_its_flag)
-{
-    static const char *const lines[] = {
-        "--cert-file c",
-        "--key-file k",
-        "--client-cert-auth",
-        "--client-crl-file c",
-        "--trusted-ca-file c",
-        "--auto-tls",
-        "--peer-auto-tls",
-        "--peer-cert-allowed-cn a",
-        "--listen-client-urls https://127.0.0.1:1 --advertise-client-urls http://a:1",
-        "--listen-peer-urls https://127.0.0.1:1",
-        "--listen-metrics-urls unixs:///x",
-        "--discovery http://d",
-        "--discovery-srv d",
-        "--initial-cluster default=http://localhost:2380,b=http://b:1",
-        "--force-new-cluster",
-        "--auth-token jwt,pub-key=x",
-        "--auto-compaction-retention 1",
-        "--corrupt-check-time 1s",
-        "--bootstrap-defrag-threshold-megabytes 1",
-        "--memory-mlock",
-        "--enable-pprof",
-        "--metrics extensive",
-        "--enable-distributed-tracing",
-        "--feature-gates SetMemberLocalAddr=true",
-        "--log-outputs systemd/journal",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-        struct run run;
-        char flag[64];
-        print_message("# %s\n", lines[i]);
-        run_line(&run, lines[i]);
-        assert_int_equal(run.verdict, CONFIG_EXIT);
-        assert_int_equal(run.status, 1);
-        size_t len = strcspn(lines[i], " ");
-        snprintf(flag, sizeof(flag), "\"error\":\"%.*s", (int)len, lines[i]);
-        expect_in(&run.err, flag);
-        expect_in(&run.err, "not built");
-        run_fini(&run);
-    }
 }

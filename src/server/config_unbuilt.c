@@ -5,6 +5,8 @@
  * no when it is asked for. */
 #include "server/config_priv.h"
 
+#include "base/gotext.h"
+
 /* Is the flag's value one that we cannot serve? */
 typedef bool wanted_fn(const struct config *config, const struct config_row *row);
 
@@ -43,6 +45,19 @@ static bool is_not_simple(const struct config *config, const struct config_row *
 {
     UNUSED(row);
     return config->auth_token[0] != 0 && strcmp(config->auth_token, "simple") != 0;
+}
+
+/* A retention above zero; one that cannot be read is left to config__derive(). */
+static bool compacts_itself(const struct config *config, const struct config_row *row)
+{
+    UNUSED(row);
+    int64_t number;
+    struct slice text = slice_str(config->auto_compaction_retention);
+    if (go_parse_int(text, 10, 64, &number, NULL) != ERR_OK &&
+        go_parse_duration(text, &number, NULL) != ERR_OK) {
+        return false;
+    }
+    return number != 0;
 }
 
 static bool has_missing_gate(const struct config *config, const struct config_row *row)
@@ -109,7 +124,7 @@ static const struct unbuilt {
     {"force-new-cluster", differs,
      "turning a member of a cluster into one of its own is not built yet"},
     {"auth-token", is_not_simple, "tokens other than simple ones are not built yet"},
-    {"auto-compaction-retention", differs,
+    {"auto-compaction-retention", compacts_itself,
      "compaction by itself is not built yet; run etcdctl compaction instead"},
     {"corrupt-check-time", differs, "comparing members' data is not built yet"},
     {"bootstrap-defrag-threshold-megabytes", differs, "defragmentation is not built yet"},

@@ -282,23 +282,82 @@ void config__set_defaults(struct config *config)
 /* ---- from the file
  * --------------------------------------------------------------------------------- */
 
-/* encoding/json's words for a node of the wrong kind. */
+const char *config__kind_name(const struct yaml_node *node)
+{
+    switch (node->kind) {
+    case YAML_KIND_NULL:
+        return "null";
+    case YAML_KIND_BOOL:
+        return "bool";
+    case YAML_KIND_INT:
+    case YAML_KIND_UINT:
+    case YAML_KIND_FLOAT:
+        return "number";
+    case YAML_KIND_STRING:
+        return "string";
+    case YAML_KIND_LIST:
+        return "array";
+    case YAML_KIND_MAP:
+        return "object";
+    }
+    UNREACHABLE();
+}
+
+/* The number as encoding/json would have written it: decimal, not as it stands in the file. */
+static void append_number(struct buf *out, const struct yaml_node *node)
+{
+    double magnitude = node->f64 < 0 ? -node->f64 : node->f64;
+    if (node->kind == YAML_KIND_INT) {
+        buf_printf(out, " %lld", (long long)node->i64);
+    } else if (node->kind == YAML_KIND_UINT) {
+        buf_printf(out, " %llu", (unsigned long long)node->u64);
+    } else if (node->kind == YAML_KIND_FLOAT) {
+        bool is_plain = magnitude == 0 || (magnitude >= 1e-6 && magnitude < 1e21);
+        buf_append_byte(out, ' ');
+        if (is_plain) {
+            go_format_float(node->f64, out);
+        } else {
+            go_format_float_v(node->f64, out);
+        }
+    }
+}
+
+/* encoding/json's words for a node of the wrong kind. Numbers are shown where numbers are wanted.
+ */
 static enum err wrong_kind(const struct config_row *row, const struct yaml_node *node,
                            const char *wanted, struct errbuf *why)
 {
-    static const char *const names[] = {
-        [YAML_KIND_NULL] = "null",   [YAML_KIND_BOOL] = "bool",    [YAML_KIND_INT] = "number",
-        [YAML_KIND_UINT] = "number", [YAML_KIND_FLOAT] = "number", [YAML_KIND_STRING] = "string",
-        [YAML_KIND_LIST] = "array",  [YAML_KIND_MAP] = "object",
-    };
-    const char *key = row->key == NULL ? row->name : row->key;
-    bool is_number = node->kind == YAML_KIND_INT || node->kind == YAML_KIND_UINT ||
-                     node->kind == YAML_KIND_FLOAT;
-    return errf(why, ERR_INVALID,
-                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s%s%.64s "
-                "into Go struct field configYAML.%s of type %s",
-                names[node->kind], is_number ? " " : "",
-                is_number ? (const char *)node->text.data : "", key, wanted);
+    struct buf number = {0};
+    bool wants_number = strstr(wanted, "int") != NULL || strcmp(wanted, "time.Duration") == 0;
+    if (wants_number) {
+        append_number(&number, node);
+    }
+    enum err err = errf(why, ERR_INVALID,
+                        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal %s%s "
+                        "into Go struct field configYAML.%s of type %s",
+                        config__kind_name(node), buf_cstr(&number),
+                        row->key == NULL ? row->name : row->key, wanted);
+    buf_fini(&number);
+    return err;
+}
+
+/* What Go's struct declares for a number: these three are 64 bits wide everywhere. */
+static const char *number_type(const struct config_row *row)
+{
+    static const char *const wide[] = {"quota-backend-bytes", "snapshot-count",
+                                       "snapshot-catchup-entries",
+                                       "experimental-snapshot-catchup-entries", NULL};
+    bool is_wide = is_among(row->name, wide);
+    if (row->kind == CONFIG_KIND_DURATION) {
+        return "time.Duration";
+    }
+    if (row->kind == CONFIG_KIND_UINT32) {
+        return "uint32";
+    }
+    if (row->kind == CONFIG_KIND_INT) {
+        return is_wide ? "int64" : "int";
+    }
+    return is_wide ? "uint64" : "uint";
 }
 
 /* A whole number: YAML has 1e3 as a float, which JSON then shows without its exponent. */
@@ -319,9 +378,8 @@ static bool whole(const struct yaml_node *node, int64_t *out)
 static enum err set_int_node(int64_t *place, const struct config_row *row,
                              const struct yaml_node *node, struct errbuf *why)
 {
-    bool is_duration = row->kind == CONFIG_KIND_DURATION;
     if (!whole(node, place)) {
-        return wrong_kind(row, node, is_duration ? "time.Duration" : "int", why);
+        return wrong_kind(row, node, number_type(row), why);
     }
     return ERR_OK;
 }
@@ -336,7 +394,7 @@ static enum err set_uint_node(uint64_t *place, const struct config_row *row,
         return ERR_OK;
     }
     if (!whole(node, &number) || number < 0 || (is_small && number > UINT32_MAX)) {
-        return wrong_kind(row, node, is_small ? "uint32" : "uint", why);
+        return wrong_kind(row, node, number_type(row), why);
     }
     *place = (uint64_t)number;
     return ERR_OK;

@@ -242,6 +242,17 @@ static void output_sink(void *ctx, enum log_level level, struct slice line)
     }
 }
 
+enum err logging_open_error(enum err err, const char *path, struct errbuf *why)
+{
+    if (err == ERR_NOT_FOUND) {
+        return errf(why, err, "open %s: no such file or directory", path);
+    }
+    if (err == ERR_PERM) {
+        return errf(why, err, "open %s: permission denied", path);
+    }
+    return err;
+}
+
 /* zap's sentence, and the mode it opens with. */
 static enum err add_file(struct logging *logging, const char *path, const struct rotation *rotation,
                          struct log_sink *out, struct errbuf *why)
@@ -251,7 +262,7 @@ static enum err add_file(struct logging *logging, const char *path, const struct
     bool existed = disk_exists(logging->options.disk, path);
     enum err err = open_file(output, why);
     if (err != ERR_OK) {
-        return err_wrap(why, err, "couldn't open sink \"%s\"", path);
+        return err_wrap(why, logging_open_error(err, path, why), "open sink \"%s\"", path);
     }
     if (!existed && !rotation->on) {
         TRY(disk_chmod(logging->options.disk, path, 0644, why));

@@ -39,6 +39,10 @@ FALLIBLE logging_open(const struct logging_options *options, struct logging **ou
 void logging_close(struct logging **logging); /* safe on NULL */
 struct log_core *logging_core(const struct logging *logging);
 
+/* Puts the sentence in *why (may be NULL) in Go's words where it has a known cause: "open x: no
+ * such file or directory". Returns `err`. For configuration files too. */
+enum err logging_open_error(enum err err, const char *path, struct errbuf *why);
+
 /* Sinks for the process's own standard streams. */
 void logging_stdout(void *ctx, enum log_level level, struct slice line);
 void logging_stderr(void *ctx, enum log_level level, struct slice line);

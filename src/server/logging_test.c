@@ -259,7 +259,8 @@ TEST(logging, what_cannot_be_is_refused)
         const char *sentence;
     } cases[] = {
         {"/nonexistent/dir/etcd.log", false, NULL,
-         "couldn't open sink \"/nonexistent/dir/etcd.log\": "},
+         "open sink \"/nonexistent/dir/etcd.log\": open /nonexistent/dir/etcd.log: no such file or "
+         "directory"},
         {"", false, NULL, "--log-outputs names an empty path"},
         {"systemd/journal", false, NULL, "--log-outputs=systemd/journal is not built yet"},
         {"stdout", true, ROTATION,

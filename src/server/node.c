@@ -2,12 +2,18 @@
 
 #include "base/mem.h"
 
-/* A ready on its way through the disk. */
+/* A ready on its way through the disk.
+ *
+ * raft hears of completions in the order of the readys, and a completion vouches for everything
+ * handed out before it. So a ready with nothing to wait for still waits behind one whose sync is
+ * in flight: telling raft of it at once would acknowledge entries that are not durable
+ * (docs/notes/async-persist.md). */
 struct slot {
-    struct list link; /* free slots */
+    struct list link; /* in flight, oldest first; or free */
     struct node *node;
     struct raft_ready ready;
     struct wal_write write;
+    bool is_written; /* its own part is done */
 };
 
 struct proposal {
@@ -23,7 +29,7 @@ struct node {
     struct hook persist_hook;
     struct timer tick;
     bool is_stopping;
-    size_t in_flight; /* slots in the WAL's hands */
+    struct list in_flight; /* slots that raft has not been told of */
     struct list free_slots;
 
     struct proposal *proposals; /* not seen by raft yet, oldest first */
@@ -57,29 +63,41 @@ static void slot_put(struct slot *slot)
     list_add_head(&slot->node->free_slots, &slot->link);
 }
 
+/* Tells raft of the slots that are done, as far as none before them is not. */
+static void complete(struct node *node)
+{
+    LIST_FOR_EACH (&node->in_flight, link) {
+        struct slot *slot = CONTAINER_OF(link, struct slot, link);
+        if (!slot->is_written) {
+            return;
+        }
+        raft_persisted(node->raft, &slot->ready);
+        list_del(&slot->link);
+        slot_put(slot);
+    }
+}
+
 static void written(struct wal_write *write)
 {
     struct slot *slot = CONTAINER_OF(write, struct slot, write);
-    ASSERT(slot->node->in_flight > 0);
-    slot->node->in_flight--;
-    raft_persisted(slot->node->raft, &slot->ready);
-    slot_put(slot);
+    slot->is_written = true;
+    complete(slot->node);
 }
 
-/* Hands the ready's writes to the WAL. False: there was nothing to wait for.
- *
- * A completion vouches for everything handed out before it, so raft must never be told of a ready
- * while an earlier one is in flight: that would acknowledge entries that are not durable. A commit
- * index that moved alone is therefore not reported at all (the earlier write's completion says as
- * much); it is written with the next append, and losing it costs a little replay. */
-static bool persist(struct node *node, struct slot *slot)
+/* Hands the ready's writes to the WAL. A commit index that moved alone is written with the next
+ * append: losing it costs a restarted member a little replay. Such a ready vouches for nothing:
+ * the entries before it are those of the writes that carry them. */
+static void persist(struct node *node, struct slot *slot)
 {
-    const struct raft_ready *ready = &slot->ready;
-    if (ready->entry_count == 0 && !ready->must_sync && ready->after_count == 0) {
+    struct raft_ready *ready = &slot->ready;
+    list_add_tail(&node->in_flight, &slot->link);
+    slot->is_written = ready->entry_count == 0 && !ready->must_sync && ready->after_count == 0;
+    if (slot->is_written) {
+        ready->persist.index = 0;
         if (ready->has_hard_state) {
             wal_defer_state(node->wal, &ready->hard_state);
         }
-        return false;
+        return;
     }
     slot->write = (struct wal_write){
         .entries = ready->entries,
@@ -89,9 +107,7 @@ static bool persist(struct node *node, struct slot *slot)
         .must_sync = ready->must_sync,
         .done = written,
     };
-    node->in_flight++;
     wal_append(node->wal, &slot->write);
-    return true;
 }
 
 /* ---- phases -------------------------------------------------------------------------------- */
@@ -106,7 +122,7 @@ static void drive(struct node *node)
         if (ready->has_soft_state) {
             node->options.hooks.changed(node->options.hooks.ctx, &ready->soft_state);
         }
-        bool is_in_flight = persist(node, slot);
+        persist(node, slot);
         if (ready->committed_count > 0) {
             raft_index last = ready->committed[ready->committed_count - 1].index;
             node->options.hooks.apply(node->options.hooks.ctx, ready->committed,
@@ -117,9 +133,7 @@ static void drive(struct node *node)
             node->options.hooks.read_index(node->options.hooks.ctx, ready->reads[i].index,
                                            ready->reads[i].context);
         }
-        if (!is_in_flight) {
-            slot_put(slot);
-        }
+        complete(node);
     }
 }
 
@@ -190,6 +204,7 @@ struct node *node_new(const struct node_options *options)
     node->raft = options->raft;
     node->wal = options->wal;
     list_init(&node->free_slots);
+    list_init(&node->in_flight);
     loop_hook_add(options->loop, LOOP_STEP, &node->step_hook, on_step);
     loop_hook_add(options->loop, LOOP_PERSIST, &node->persist_hook, on_persist);
     timer_init(&node->tick, on_tick);
@@ -209,7 +224,7 @@ void node_stop(struct node *node)
 
 bool node_is_idle(const struct node *node)
 {
-    return node->in_flight == 0 && node->snapshot_done == NULL && wal_is_idle(node->wal);
+    return list_empty(&node->in_flight) && node->snapshot_done == NULL && wal_is_idle(node->wal);
 }
 
 void node_free(struct node **node)

@@ -323,6 +323,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
     struct mvcc_options options = {
         .backend = server->backend,
+        .hash_seed = env_random_u64(server->options.env),
         .hooks = {.ctx = server, .compacted = on_compacted},
         .compact_batch_limit = (uint32_t)config_compaction_batch_limit(server->config),
         .compact_sleep_ms =

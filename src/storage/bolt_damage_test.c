@@ -3,7 +3,6 @@
 
 #include "base/digest.h"
 #include "storage/bolt_double.h"
-#include "storage/bolt_model.h"
 #include "storage/bolt_priv.h"
 
 #include <stdio.h>
@@ -75,7 +74,7 @@ static struct places places_of(struct bolt *db)
 /* Two levels in bucket "b", free pages, nothing else. */
 static struct bolt_double *make_file(bool no_freelist, struct places *out)
 {
-    struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+    struct bolt_double *d = bolt_double_new();
     struct bolt *db =
         open_double(d, (struct bolt_options){.page_size = PAGE, .no_freelist_sync = no_freelist});
     put_rows(db, 0, 100);
@@ -126,7 +125,7 @@ static const char *text(const char *format, uint64_t pgno)
 
 TEST(bolt_damage, what_is_no_database_is_said_so)
 {
-    struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+    struct bolt_double *d = bolt_double_new();
     buf_append_str(&d->live, "SQLite format 3");
     assert_damage(&d, "db: no valid meta page: not a bolt file, or damaged");
     struct places p;
@@ -388,7 +387,7 @@ TEST(bolt_damage, any_single_byte)
     for (size_t i = 0; i < ARRAY_LEN(pages) * 160 * ARRAY_LEN(values); i++) {
         size_t offset = i / ARRAY_LEN(values) % 160;
         uint64_t pgno = pages[i / ARRAY_LEN(values) / 160];
-        struct bolt_double *d = bolt_double_new(UINT64_MAX, false, ERR_OK);
+        struct bolt_double *d = bolt_double_new();
         buf_append_slice(&d->live, buf_slice(&good->live));
         *at(d, pgno, offset) = values[i % ARRAY_LEN(values)];
         if (pgno == p.meta) {

@@ -145,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 || size > FILE_LEN_MAX) {
         return 0;
     }
-    struct bolt_double *disk = bolt_double_new(UINT64_MAX, false, ERR_OK);
+    struct bolt_double *disk = bolt_double_new();
     buf_append(&disk->live, data + 1, size - 1);
     if ((data[0] & 1) != 0) {
         meta_mend(&disk->live, 0, 1024);

@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct model_random random = {.script = slice_of(data + 1, size - 1)};
-    struct world w = {.disk = bolt_double_new(UINT64_MAX, false, ERR_OK),
+    struct world w = {.disk = bolt_double_new(),
                       .options = {.no_sync = true,
                                   .no_freelist_sync = (data[0] & 1) != 0,
                                   .page_size = 1024u << (data[0] >> 1) % 3},

@@ -53,8 +53,6 @@ struct spare {
 struct wal_job {
     struct job job;
     struct list writes;
-    bool has_deferred;
-    struct raft_hard_state deferred;
     struct file *spare;        /* in: for the next cut; out: NULL when it was used */
     struct open_segment *cuts; /* out: segments begun */
     size_t cut_count;
@@ -275,9 +273,6 @@ static void run(struct job *base)
     struct wal *wal = CONTAINER_OF(base, struct wal, job.job);
     bool must_sync = false;
     ASSERT(wal->magic == WAL_MAGIC);
-    if (wal->job.has_deferred) {
-        put_state(wal, &wal->job.deferred);
-    }
     LIST_FOR_EACH (&wal->job.writes, node) {
         const struct wal_write *write = CONTAINER_OF(node, struct wal_write, link);
         put_write(wal, write);
@@ -351,9 +346,6 @@ static void start(struct wal *wal)
     ASSERT(!list_empty(&wal->queue));
     struct wal_job *job = &wal->job;
     list_splice(&job->writes, &wal->queue);
-    job->has_deferred = wal->has_deferred;
-    job->deferred = wal->deferred;
-    wal->has_deferred = false;
     job->spare = wal->spare;
     wal->spare = NULL;
     wal->is_running = true;
@@ -418,9 +410,11 @@ void wal_append(struct wal *wal, struct wal_write *write)
     ASSERT(write->entry_count == 0 || write->entries != NULL);
     SLOW_ASSERT(write->snapshot == NULL || write->snapshot->index > 0);
     list_add_tail(&wal->queue, &write->link);
-    if (write->has_hard_state) { /* newer than what was put off */
-        wal->has_deferred = false;
+    if (wal->has_deferred && !write->has_hard_state) { /* else it brings a newer one */
+        write->has_hard_state = true;
+        write->hard_state = wal->deferred;
     }
+    wal->has_deferred = false;
     if (!wal->is_running) {
         start(wal);
     }

@@ -141,8 +141,8 @@ struct wal_write {
 
 void wal_append(struct wal *wal, struct wal_write *write);
 
-/* Remembers a hard state in which only the commit moved. It is written in front of the next append
- * (unless that brings a newer one), or at close: it needs no sync, so it need not wake anybody. */
+/* Remembers a hard state in which only the commit moved. It leaves with the next append (unless
+ * that brings a newer one), or at close: it needs no sync, so it need not wake anybody. */
 void wal_defer_state(struct wal *wal, const struct raft_hard_state *state);
 
 /* A snapshot at `index` is durable: segments that only hold older entries need not be kept, so

@@ -93,11 +93,11 @@ static void write_segments(const uint8_t *data, size_t size)
 {
     size_t split = size;
     if (size > 2 && data[0] == 0xff) {
-        split = 1 + data[1] * (size - 1) / 256;
+        split = 2 + data[1] * (size - 2) / 256;
     }
     struct slice first = slice_of(data, split);
     if (split < size) {
-        first = slice_skip(first, 1);
+        first = slice_skip(first, 2);
         char *second = wal__path(dir, (struct wal__segment){.seq = 1, .first = 3});
         ASSERT(disk_write_file(env->disk, second, slice_of(data + split, size - split), NULL) ==
                ERR_OK);

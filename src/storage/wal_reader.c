@@ -27,6 +27,8 @@ void wal__reader_init(struct wal__reader *r, struct disk *disk, const char *dir,
 {
     ASSERT(segments->count > 0);
     *r = (struct wal__reader){.disk = disk, .dir = dir, .segments = segments};
+    r->window = mem_alloc(WINDOW_BYTES);
+    r->window_cap = WINDOW_BYTES;
 }
 
 void wal__reader_fini(struct wal__reader *r)
@@ -67,11 +69,10 @@ static FALLIBLE fill(struct wal__reader *r, size_t need, struct slice *out, stru
     size_t skip = (size_t)(r->offset - r->base);
     ASSERT(skip <= r->len);
     if (r->len - skip < need && r->base + r->len < r->size) {
-        size_t cap = need > WINDOW_BYTES ? need : WINDOW_BYTES;
         size_t kept = r->len - skip;
-        if (cap > r->window_cap) {
-            r->window = mem_realloc(r->window, cap);
-            r->window_cap = cap;
+        if (need > r->window_cap) {
+            r->window = mem_realloc(r->window, need);
+            r->window_cap = need;
         }
         memmove(r->window, r->window + skip, kept);
         size_t got;

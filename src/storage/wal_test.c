@@ -260,6 +260,34 @@ TEST(wal, a_deferred_state_leaves_with_the_next_append_or_at_close)
     wal_world_fini(&w);
 }
 
+/* Else a snapshot at the deferred commit would not count after a crash, and the segments before it
+ * are gone. */
+TEST(wal, a_deferred_state_is_not_overtaken_by_older_writes_that_still_wait)
+{
+    struct wal_world w = wal_world_new();
+    struct wal_pending p[3];
+    struct wal_snapshot snapshot = {.index = 3, .term = 1};
+    struct wal_position *list;
+    size_t count;
+    wal_world_open_new(&w, WAL_SMALL);
+    wal_world_submit(&w, &p[0], 1, 2, 1, 10);
+    wal_world_submit(&w, &p[1], 3, 1, 1, 10); /* waits behind the first; says commit 3 */
+    p[1].write.hard_state.commit = 1;
+    wal_defer_state(w.wal, &(struct raft_hard_state){.term = 1, .vote = 1, .commit = 3});
+    p[2] = (struct wal_pending){.world = &w};
+    p[2].write.snapshot = &snapshot;
+    p[2].write.done = wal_pending_done;
+    wal_append(w.wal, &p[2].write);
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        wal_world_wait(&w, &p[i]);
+    }
+    assert_int_equal(wal_snapshots(w.env->disk, w.dir, &list, &count, NULL), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(list[1].index, 3);
+    mem_free(list);
+    wal_world_fini(&w);
+}
+
 TEST(wal, an_entry_larger_than_any_buffer_comes_back)
 {
     struct wal_world w = wal_world_new();
