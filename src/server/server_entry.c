@@ -117,7 +117,7 @@ struct raft_payload *server__encode_publish(struct server *server)
                         slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", server->member_id);
     buf_append_byte(&value, 0);
     struct raft_payload *payload = v2_put(server, path, (char *)value.data);
     buf_fini(&value);

@@ -1,6 +1,7 @@
 """One data directory, served in turn by us and by a stock etcd: log, .snap files and database
 change hands unchanged, and each sees what the other wrote."""
 import glob
+import hashlib
 import json
 import os
 import subprocess
@@ -22,11 +23,12 @@ def everything(server):
 class Estate:
     """The directory, and what must be in it."""
 
-    def __init__(self):
+    def __init__(self, token="etcd-cluster"):
         self.stock = which("etcd")
         # The addresses are the member's identity at a first start: the same for both.
         self.server = Server(data_dir=os.path.join(scratch("estate"), "data"),
                              flags=[f"--snapshot-count={SNAPSHOT_COUNT}"])
+        self.server.flags.append(f"--initial-cluster-token={token(self.server) if callable(token) else token}")
         self.seen = None
         self.hash = None
         self.count = 0
@@ -63,6 +65,27 @@ def a_directory_of_ours_goes_to_a_stock_etcd_and_back():
         if not estate.snapshots() - made:
             raise AssertionError("no snapshot was made in this turn, so none changed hands")
         made = estate.snapshots()
+
+
+def token_of_a_small_id(server):
+    """A token that gives the member an id whose first hexadecimal digit is 0, which nobody prints."""
+    for i in range(10000):
+        token = f"token{i}"
+        if hashlib.sha1((server.peer_url + token).encode()).digest()[0] < 16:
+            return token
+    raise AssertionError("no such token")
+
+
+@test
+def a_member_whose_id_begins_with_a_zero_goes_to_and_fro():
+    estate = Estate(token_of_a_small_id)
+    for ours in (True, False, True, False):
+        estate.serve(ours)
+        member_id = json.loads(ctl(estate.server, "endpoint", "status", "-w=json")[1])[0]["Status"]["header"]["member_id"]
+        if member_id >= 1 << 60:
+            raise AssertionError(f"{member_id:x} has 16 digits")
+        estate.write()
+        estate.server.stop()
 
 
 @test
