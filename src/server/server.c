@@ -16,14 +16,20 @@
 
 /* ---- finishing ------------------------------------------------------------------------------ */
 
+void server__detach(struct server_request *request)
+{
+    struct raft_payload *payload = request->attachment;
+    if (payload != NULL) {
+        payload->attached = NULL;
+        raft_payload_unref(&payload);
+        request->attachment = NULL;
+    }
+}
+
 void server__finish(struct server *server, struct server_request *request, enum status status)
 {
     ASSERT(request->state != REQUEST_DONE);
-    if (request->attachment != NULL) {
-        struct raft_payload *payload = request->attachment;
-        payload->attached = NULL;
-        request->attachment = NULL;
-    }
+    server__detach(request);
     if (status != STATUS_OK && request_is_write(request->kind)) {
         server_metrics_proposal_failed(server->metrics);
     }
@@ -105,7 +111,6 @@ static void propose(struct server *server, struct server_request *request)
     list_add_tail(&server->proposed, &request->link);
     server_metrics_proposed(server->metrics);
     node_propose(server->node, payload, true);
-    raft_payload_unref(&payload);
 }
 
 void server_submit(struct server *server, struct server_request *request)
