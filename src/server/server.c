@@ -404,15 +404,16 @@ void server_start(struct server *server)
     loop_wake(server->loop);
 }
 
-static void stop_step(struct task *task)
+/* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
+static void on_stopping(struct hook *hook)
 {
-    struct server *server = CONTAINER_OF(task, struct server, stop_task);
+    struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
     if (!is_idle) {
-        loop_task_add(server->loop, LOOP_CLOSE, task);
         return;
     }
+    loop_hook_remove(&server->stop_hook);
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     server->stopped(server->stopped_ctx);
@@ -437,8 +438,8 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->confirmed, STATUS_STOPPED);
     finish_all(server, &server->immediate, STATUS_STOPPED);
     finish_all(server, &server->compacting, STATUS_STOPPED);
-    task_init(&server->stop_task, stop_step);
-    loop_task_add(server->loop, LOOP_CLOSE, &server->stop_task);
+    loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
+    loop_wake(server->loop);
 }
 
 void server_free(struct server **server)

@@ -70,7 +70,7 @@ struct server {
 
     void (*stopped)(void *ctx);
     void *stopped_ctx;
-    struct task stop_task;
+    struct hook stop_hook;
 
     struct arena scratch; /* one entry's decoded request */
 };
