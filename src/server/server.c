@@ -293,7 +293,7 @@ static void on_compact_timer(struct timer *timer)
 
 void server__compact_soon(struct server *server)
 {
-    if (!timer_running(&server->compact_timer)) {
+    if (!server->is_stopping && !timer_running(&server->compact_timer)) {
         timer_start(server->loop, &server->compact_timer, loop_now(server->loop));
     }
 }
