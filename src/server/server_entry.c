@@ -383,9 +383,7 @@ static void apply_attached(struct server *server, struct server_request *request
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
-            struct raft_payload *payload = request->attachment;
-            payload->attached = NULL;
-            request->attachment = NULL;
+            server__detach(request);
             request->state = REQUEST_WORKING;
             list_del(&request->link);
             list_add_tail(&server->compacting, &request->link);
