@@ -204,14 +204,6 @@ void grpc_message_encode(struct slice text, struct buf *out)
     }
 }
 
-static int hex_value(uint8_t c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 void grpc_message_decode(struct slice text, struct buf *out)
 {
     for (size_t i = 0; i < text.len; i++) {

@@ -313,7 +313,7 @@ static bool attributes_path(const char *path, member_id *out)
         return false;
     }
     rest = slice_split(slice_skip(rest, strlen(prefix)), '/', &id);
-    return slice_eq_str(rest, "attributes") && member_id_parse(id, out) == ERR_OK;
+    return slice_eq_str(rest, "attributes") && slice_hex_to_u64(id, out) == ERR_OK;
 }
 
 static void apply_v2(struct server *server, const Etcdserverpb__Request *request, raft_index index,

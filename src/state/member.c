@@ -15,32 +15,6 @@ struct member_set {
     size_t removed_count;
 };
 
-/* The value of a digit; 16 when it is none. */
-static unsigned hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - (unsigned)'0';
-    }
-    return c >= 'a' && c <= 'f' ? c - (unsigned)'a' + 10 : 16;
-}
-
-FALLIBLE member_id_parse(struct slice hex, member_id *out)
-{
-    member_id id = 0;
-    if (hex.len == 0 || hex.len > 16) {
-        return ERR_CORRUPT;
-    }
-    for (size_t i = 0; i < hex.len; i++) {
-        unsigned digit = hex_digit(hex.data[i]);
-        if (digit > 15) {
-            return ERR_CORRUPT;
-        }
-        id = id << 4 | digit;
-    }
-    *out = id;
-    return ERR_OK;
-}
-
 struct member_set *member_set_new(uint64_t cluster_id)
 {
     struct member_set *set = NEW(struct member_set);

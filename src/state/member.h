@@ -19,9 +19,6 @@
 
 typedef uint64_t member_id;
 
-/* An id as paths of the v2 store name it: 1 to 16 digits, lower case. ERR_CORRUPT on all else. */
-FALLIBLE member_id_parse(struct slice hex, member_id *out);
-
 /* A member has at most this many URLs of a kind, and a name of at most this many bytes: far above
  * any real cluster, below any harm. */
 #define MEMBER_URLS_MAX 64

@@ -130,30 +130,3 @@ TEST(member, v2_keys_are_refused_not_lost)
     assert_int_equal(member_set_decode_v2(set, SLICE("{"), &why), ERR_CORRUPT);
     member_set_free(&set);
 }
-
-TEST(member, an_id_is_digits_and_nothing_else)
-{
-    static const struct {
-        const char *text;
-        member_id id;
-    } good[] = {
-        {"0", 0},
-        {"8e9e05c52164694d", 0x8e9e05c52164694d},
-        {"00000000000000ff", 0xff},
-        {"abcdef9876543210", 0xabcdef9876543210},
-    };
-    /* The ten characters in front of 'a' are the ones that plain arithmetic takes for digits. */
-    static const char *const bad[] = {"",   " 1", "-1", "0x1", "1g", "AB",
-                                      "WX", "Y",  "Z",  "[1",  "1]", "^",
-                                      "_",  "`",  "1/", "1:",  "+1", "12345678123456789"};
-    member_id id;
-    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-        assert_int_equal(member_id_parse(slice_str(good[i].text), &id), ERR_OK);
-        assert_int_equal(id, good[i].id);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        id = 77;
-        assert_int_equal(member_id_parse(slice_str(bad[i]), &id), ERR_CORRUPT);
-        assert_int_equal(id, 77);
-    }
-}

@@ -166,7 +166,7 @@ static FALLIBLE member_decode(struct member_set *set, const struct json *node, s
     if (err == ERR_OK) {
         err = member_decode_attributes(own, &attributes, why);
     }
-    if (err == ERR_OK && member_id_parse(node->key, &member.id) != ERR_OK) {
+    if (err == ERR_OK && slice_hex_to_u64(node->key, &member.id) != ERR_OK) {
         err = errf(why, ERR_CORRUPT, "v2 store: a member's name is no id");
     }
     if (err == ERR_OK) {
@@ -195,7 +195,7 @@ static FALLIBLE cluster_decode(struct member_set *set, const struct json *cluste
     if (removed != NULL && removed->kind == JSON_OBJECT) {
         for (const struct json *node = removed->children.first; node != NULL; node = node->next) {
             member_id id;
-            if (member_id_parse(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
+            if (slice_hex_to_u64(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
                 return errf(why, ERR_CORRUPT, "v2 store: a removed member's name is no free id");
             }
             enum err gone = member_set_remove(set, id);
