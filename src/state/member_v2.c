@@ -155,24 +155,6 @@ static const struct json *child(const struct json *node, const char *name)
     return json_get(json_get(node, "Children"), name);
 }
 
-static FALLIBLE hex_id(struct slice text, member_id *out)
-{
-    uint64_t id = 0;
-    if (text.len == 0 || text.len > 16) {
-        return ERR_CORRUPT;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.data[i];
-        uint8_t digit = (uint8_t)(c >= '0' && c <= '9' ? c - '0' : c - 'a' + 10);
-        if (digit > 15) {
-            return ERR_CORRUPT;
-        }
-        id = id << 4 | digit;
-    }
-    *out = id;
-    return ERR_OK;
-}
-
 static FALLIBLE member_decode(struct member_set *set, const struct json *node, struct errbuf *why)
 {
     struct member attributes = {0};
@@ -184,7 +166,7 @@ static FALLIBLE member_decode(struct member_set *set, const struct json *node, s
     if (err == ERR_OK) {
         err = member_decode_attributes(own, &attributes, why);
     }
-    if (err == ERR_OK && hex_id(node->key, &member.id) != ERR_OK) {
+    if (err == ERR_OK && slice_hex_to_u64(node->key, &member.id) != ERR_OK) {
         err = errf(why, ERR_CORRUPT, "v2 store: a member's name is no id");
     }
     if (err == ERR_OK) {
@@ -213,7 +195,7 @@ static FALLIBLE cluster_decode(struct member_set *set, const struct json *cluste
     if (removed != NULL && removed->kind == JSON_OBJECT) {
         for (const struct json *node = removed->children.first; node != NULL; node = node->next) {
             member_id id;
-            if (hex_id(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
+            if (slice_hex_to_u64(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
                 return errf(why, ERR_CORRUPT, "v2 store: a removed member's name is no free id");
             }
             enum err gone = member_set_remove(set, id);
