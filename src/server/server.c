@@ -49,6 +49,18 @@ static void call_done(struct server *server)
     }
 }
 
+/* Sees to it that the hooks run soon: in this turn when their phase is still ahead, else without a
+ * wait in between. */
+static void kicked(struct task *task)
+{
+    UNUSED(task);
+}
+
+static void kick(struct server *server)
+{
+    loop_task_add(server->loop, LOOP_STEP, &server->kick_task);
+}
+
 /* ---- taking --------------------------------------------------------------------------------- */
 
 static uint64_t cost_of(const struct server_request *request)
@@ -123,7 +135,7 @@ void server_submit(struct server *server, struct server_request *request)
         list_add_tail(request->is_serializable ? &server->immediate : &server->reads,
                       &request->link);
     }
-    loop_wake(server->loop); /* a request may be submitted outside of the input phase */
+    kick(server); /* it may come after this turn's step */
 }
 
 void server_cancel(struct server *server, struct server_request *request, enum status why)
@@ -195,7 +207,7 @@ static void campaign_alone(struct server *server)
         server->applied == raft.hard_state.commit) {
         server->has_campaigned = true;
         raft_campaign(node_raft(server->node));
-        loop_wake(server->loop);
+        kick(server);
     }
 }
 
@@ -352,6 +364,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     server->loop = options->loop;
     server->log = options->log;
     arena_init(&server->scratch);
+    task_init(&server->kick_task, kicked);
     list_init(&server->proposed);
     list_init(&server->reads);
     list_init(&server->reading);
@@ -396,7 +409,7 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    loop_wake(server->loop);
+    kick(server);
 }
 
 static void stop_step(struct task *task)
@@ -410,6 +423,7 @@ static void stop_step(struct task *task)
     }
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
+    loop_task_remove(&server->kick_task);
     server->stopped(server->stopped_ctx);
 }
 

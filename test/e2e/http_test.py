@@ -104,6 +104,16 @@ def metrics_are_what_promtool_accepts():
 
 
 @test
+def extensive_metrics_have_handling_times():
+    equal("grpc_server_handling_seconds" in server.get("/metrics")[2], False)
+    other = Server(flags=["--metrics", "extensive"]).start()
+    ctl(other, "put", "k", "v")
+    text = other.get("/metrics")[2]
+    contains(text, 'grpc_server_handling_seconds_count{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1')
+    other.stop()
+
+
+@test
 def metrics_come_compressed_when_asked_for():
     request = urllib.request.Request(server.url + "/metrics", headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(request, timeout=10) as answer:
