@@ -237,6 +237,150 @@ def leases_users_and_roles_are_carried():
     server.stop()
 
 
+def only_in_the_log(fill, *flags):
+    """A directory whose last entries Go etcd has acknowledged and not committed to its database."""
+    need("etcd", "etcdctl")
+    directory = Directory(ours=list(flags),
+                          go=["--backend-batch-interval", "10m", "--backend-batch-limit", "1000000", *flags])
+    server = directory.start("go")
+    ctl(server, "put", "first", "1")
+    server.stop()  # the membership is in the database
+    server = directory.start("go")
+    fill(server)
+    seen = observe(server)
+    server.kill()
+    return directory, seen
+
+
+def twin(directory):
+    """The same directory, for another server at the same URLs."""
+    other = Directory(directory.flags["ours"], directory.flags["go"])
+    for name in ("port", "peer_port", "url", "peer_url", "name"):
+        setattr(other.server, name, getattr(directory.server, name))
+    shutil.copytree(directory.server.data_dir, other.server.data_dir)
+    return other
+
+
+@test
+def lease_entries_that_are_only_in_the_log_are_applied():
+    def fill(server):
+        client = Client(server)
+
+        def lease(ident, ttl):
+            must(client.call("/etcdserverpb.Lease/LeaseGrant", message(f1=ttl, f2=ident)), "grant")
+
+        def revoke(ident):
+            must(client.call("/etcdserverpb.Lease/LeaseRevoke", message(f1=ident)), "revoke")
+
+        for ident in range(1, 6):
+            lease(ident, 100000 + ident)
+        equal(client.call("/etcdserverpb.Lease/LeaseGrant", message(f1=7, f2=5))[0], "FAILED_PRECONDITION")
+        for i in range(20):
+            must(client.kv("Put", put_request(b"l/%02d" % (19 - i), b"%d" % i, lease=i % 5 + 1)))
+        must(client.kv("Put", put_request(b"l/03", b"loose")))
+        must(client.kv("DeleteRange", delete_request(b"l/04")))
+        must(client.kv("Put", put_request(b"l/05", b"moved", lease=2)))
+        must(client.kv("Txn", txn_request([], [op(put=put_request(b"l/06", b"in txn", lease=4))], [])))
+        revoke(2)
+        revoke(3)
+        lease(3, 200000)
+        must(client.kv("Put", put_request(b"again", b"x", lease=3)))
+        revoke(5)
+        lease(1 << 62, 300000)
+        client.close()
+
+    directory, seen = only_in_the_log(fill)
+    equal(rows(directory.db(), "lease"), {}, "rows of leases before the log is applied")
+    ours = twin(directory)
+    same(observe(directory.start("go")), seen, "Go after its kill")
+    directory.server.stop()
+    same(observe(ours.start("ours")), seen, "ours after Go's kill")
+    exchanges[0] += 1
+    ours.server.stop()
+    theirs = rows(directory.db(), "lease")
+    equal(len(theirs), 4, "leases that are left")
+    equal(rows(ours.db(), "lease"), theirs, "rows of leases, as Go writes them")
+    check_db(ours.db())
+    same(observe(ours.start("go")), seen, "Go after ours")
+    listed = stock(ours.server, "lease", "list")
+    contains(listed, f"{1 << 62:x}")
+    equal(stock(ours.server, "lease", "timetolive", "3", "--keys").strip().endswith("attached keys([again])"), True)
+    ours.server.stop()
+
+
+@test
+def the_shortest_lease_is_the_one_of_go():
+    def fill(server):
+        client = Client(server)
+        for ident, ttl in ((1, 1), (2, 4), (3, 5), (4, 60)):
+            must(client.call("/etcdserverpb.Lease/LeaseGrant", message(f1=ttl, f2=ident)), "grant")
+        client.close()
+
+    directory, _ = only_in_the_log(fill, "--heartbeat-interval", "500", "--election-timeout", "3000")
+    ours = twin(directory)
+    directory.start("go").stop()
+    ours.start("ours").stop()
+    theirs = rows(directory.db(), "lease")
+    equal((len(theirs), rows(ours.db(), "lease")), (4, theirs))
+
+
+def refused(directory, *parts):
+    server = directory.server
+    server.binary, server.flags = directory.binary["ours"], directory.flags["ours"]
+    server.start(wait=False)
+    status = server.process.wait(30)
+    if status <= 0 and status != -signal.SIGABRT:
+        raise AssertionError(f"status {status}: {server.logged()[-2000:]}")
+    for part in parts:
+        contains(server.logged(), part)
+    server.stop()
+    return status
+
+
+@test
+def users_that_are_only_in_the_log_are_refused_and_left_as_they_are():
+    def fill(server):
+        ctl(server, "put", "before", "1")
+        make_leases_and_users(server)
+        ctl(server, "put", "after", "1")
+
+    directory, seen = only_in_the_log(fill)
+    for _ in range(2):
+        status = refused(directory, "needs users or roles, which this version does not apply yet; start the etcd")
+    note(f"status {status}")
+    check_db(directory.db())
+    server = directory.start("go")
+    same(observe(server), seen, "Go after ours refused")
+    exchanges[0] += 1
+    contains(stock(server, "user", "get", "alice"), "reader")
+    contains(stock(server, "lease", "list"), f"{LEASE:x}")
+    server.stop()
+    same(observe(directory.start("ours")), seen, "ours after Go stopped cleanly")
+    directory.server.stop()
+
+
+@test
+def a_directory_with_authentication_enabled_is_refused():
+    need("etcd", "etcdctl")
+    directory = Directory()
+    server = directory.start("go")
+    ctl(server, "put", "secret", "1")
+    stock(server, "user", "add", "root:root")
+    stock(server, "user", "grant-role", "root", "root")
+    stock(server, "auth", "enable")
+    server.stop()
+    status = refused(directory, directory.db(), "has authentication enabled", "etcdctl auth disable")
+    equal(status, 1)
+    directory.server.binary = directory.binary["go"]
+    directory.server.start(wait=False)
+    directory.server.wait_healthy()
+    stock(directory.server, "--user", "root:root", "auth", "disable")
+    directory.server.stop()
+    server = directory.start("ours")
+    equal(ctl(server, "get", "secret", "--print-value-only")[1], "1\n")
+    server.stop()
+
+
 # ---- alarms --------------------------------------------------------------------------------------
 
 @test
