@@ -48,7 +48,9 @@ test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stoc
 	@$(MAKE) --no-print-directory asan release
 	@tools/run-tests
 
-test-long: test ## `make test`, and every fuzz target for TIME seconds
+test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
+	@ETCDC_LONG=1 tools/run-tests e2e exchange
+	@ETCDC_LONG=1 tools/run-tests e2e kill
 	@tools/fuzz-all $(TIME)
 
 check: test ## the same as `make test`
