@@ -336,6 +336,27 @@ static void on_compacted(void *ctx, int64_t revision)
 
 /* ---- life cycle ----------------------------------------------------------------------------- */
 
+/* Compatibility: no lease may run out within one and a half election timeouts. */
+static int64_t lease_ttl_min(const struct config *config)
+{
+    uint64_t ms = 3 * config->election_ticks / 2 * config->heartbeat_ms;
+    return (int64_t)((ms + 999) / 1000);
+}
+
+/* Without users and their permissions, everybody would be let at what they protect. */
+static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
+{
+    struct slice enabled;
+    if (!backend_get(server->backend, BUCKET_AUTH, SLICE("authEnabled"), &enabled) ||
+        !slice_eq(enabled, SLICE("\x01"))) {
+        return ERR_OK;
+    }
+    return errf(why, ERR_UNSUPPORTED,
+                "%s has authentication enabled, which this version does not serve yet; start the "
+                "etcd that wrote it, or disable authentication there first (etcdctl auth disable)",
+                config_backend_path(server->config));
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
     struct mvcc_options options = {
@@ -348,6 +369,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
     };
     TRY(mvcc_open(&options, &server->mvcc, why));
     TRY(alarms_open(server->backend, &server->alarms, why));
+    TRY(refuse_auth(server, why));
     struct apply_options apply = {
         .mvcc = server->mvcc,
         .backend = server->backend,
@@ -355,6 +377,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
+        .lease_ttl_min = lease_ttl_min(server->config),
     };
     server->apply = apply_new(&apply);
     server->applied_term = backend_term(server->backend);
