@@ -476,7 +476,7 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->immediate, STATUS_STOPPED);
     finish_all(server, &server->compacting, STATUS_STOPPED);
     loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
-    loop_wake(server->loop);
+    kick(server);
 }
 
 void server_free(struct server **server)
