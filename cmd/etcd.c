@@ -27,7 +27,7 @@ struct process {
     struct config *config;
     struct log log;
     struct metrics *metrics;
-    struct metric *cpu, *fds, *fds_max, *rss, *vsize, *started;
+    struct metric *cpu, *fds, *fds_max, *os_fds, *os_fds_max, *rss, *vsize, *started;
     struct server *server;
     struct api *api;
     struct http_server *http[4];
@@ -60,6 +60,8 @@ static void collect_process(void *ctx)
     metric_set(p->cpu, info.cpu_seconds);
     metric_set(p->fds, (double)info.fd_open);
     metric_set(p->fds_max, (double)info.fd_max);
+    metric_set(p->os_fds, (double)info.fd_open);
+    metric_set(p->os_fds_max, (double)info.fd_max);
     metric_set(p->rss, (double)info.resident_bytes);
     metric_set(p->vsize, (double)info.virtual_bytes);
     metric_set(p->started, info.start_seconds);
@@ -72,6 +74,8 @@ static void add_process_metrics(struct process *p)
     p->fds = metrics_gauge(p->metrics, "process_open_fds", "Number of open file descriptors.", "");
     p->fds_max = metrics_gauge(p->metrics, "process_max_fds",
                                "Maximum number of open file descriptors.", "");
+    p->os_fds = metrics_gauge(p->metrics, "os_fd_used", "The number of used file descriptors.", "");
+    p->os_fds_max = metrics_gauge(p->metrics, "os_fd_limit", "The file descriptor limit.", "");
     p->rss = metrics_gauge(p->metrics, "process_resident_memory_bytes",
                            "Resident memory size in bytes.", "");
     p->vsize = metrics_gauge(p->metrics, "process_virtual_memory_bytes",

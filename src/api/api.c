@@ -26,7 +26,8 @@ struct api *api_new(const struct api_options *options)
         (struct web){.api = api, .is_client = true, .has_metrics = true, .has_version = true};
     api->metrics_web = (struct web){.api = api, .has_metrics = true};
     api->peer_web = (struct web){.api = api, .has_version = true};
-    api->rpc_metrics = rpc_metrics_new(options->metrics);
+    api->rpc_metrics =
+        rpc_metrics_new(options->metrics, strcmp(api->config->metrics, "extensive") == 0);
     api->health_ok = metrics_counter(options->metrics, "etcd_server_health_success",
                                      "The total number of successful health checks", "");
     api->health_failed = metrics_counter(options->metrics, "etcd_server_health_failures",

@@ -47,7 +47,8 @@ void api__add_services(struct api *api, struct http_server *server);
 void api__tables_free(struct api *api);
 
 /* rpc_metrics.c */
-struct rpc_metrics *rpc_metrics_new(struct metrics *metrics);
+/* `is_extensive`: histograms of handling times too. */
+struct rpc_metrics *rpc_metrics_new(struct metrics *metrics, bool is_extensive);
 void rpc_metrics_free(struct rpc_metrics **metrics);
 /* Counters of one method; made at start, so that all appear with zeros. */
 struct rpc_counters;
@@ -56,7 +57,7 @@ struct rpc_counters *rpc_metrics_method(struct rpc_metrics *metrics, const char 
 void rpc_counters_started(struct rpc_counters *counters);
 void rpc_counters_received(struct rpc_counters *counters);
 void rpc_counters_sent(struct rpc_counters *counters);
-void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status);
+void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status, uint64_t took_ns);
 /* One more request by a client that calls itself `version`. */
 void rpc_metrics_client(struct rpc_metrics *metrics, struct slice version, bool is_stream);
 

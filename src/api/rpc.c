@@ -220,10 +220,17 @@ static const struct rpc_binding *binding_of(const struct grpc_call *call)
     return grpc_call_method(call)->tag;
 }
 
+static void count_handled(struct grpc_call *call, struct rpc_counters *counters,
+                          enum grpc_status status)
+{
+    mono_ns now = loop_now(api_of(call)->options.loop);
+    rpc_counters_handled(counters, status, now - grpc_call_started(call));
+}
+
 static void finish(struct grpc_call *call, struct rpc_counters *counters, enum grpc_status status,
                    const char *text)
 {
-    rpc_counters_handled(counters, status);
+    count_handled(call, counters, status);
     grpc_call_finish(call, status, text);
 }
 
@@ -258,7 +265,7 @@ static void on_done(struct server_request *request)
         return;
     }
     rpc_counters_sent(rpc->counters);
-    rpc_counters_handled(rpc->counters, GRPC_OK);
+    count_handled(rpc->call, rpc->counters, GRPC_OK);
     grpc_call_reply(rpc->call, request->reply);
 }
 
@@ -390,7 +397,7 @@ static void health_check(struct grpc_call *call, struct slice bytes)
         return;
     }
     rpc_counters_sent(binding->counters);
-    rpc_counters_handled(binding->counters, GRPC_OK);
+    count_handled(call, binding->counters, GRPC_OK);
     grpc_call_reply(call, health_serving);
 }
 
@@ -419,7 +426,7 @@ static void health_list(struct grpc_call *call, struct slice bytes)
     rpc_counters_started(binding->counters);
     rpc_counters_received(binding->counters);
     rpc_counters_sent(binding->counters);
-    rpc_counters_handled(binding->counters, GRPC_OK);
+    count_handled(call, binding->counters, GRPC_OK);
     grpc_call_reply(call, slice_of(list, sizeof(list)));
 }
 

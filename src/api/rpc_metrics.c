@@ -22,19 +22,24 @@ struct rpc_counters {
     struct metric *received;
     struct metric *sent;
     struct metric *handled[GRPC_STATUS_COUNT];
+    struct histogram *seconds; /* --metrics=extensive; else NULL */
 };
+
+static const double seconds_bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 
 struct rpc_metrics {
     struct metrics *registry;
+    bool is_extensive;
     struct rpc_counters *methods;
     struct client_version versions[CLIENT_VERSIONS_MAX + 1]; /* one more for the others */
     size_t version_count;
 };
 
-struct rpc_metrics *rpc_metrics_new(struct metrics *metrics)
+struct rpc_metrics *rpc_metrics_new(struct metrics *metrics, bool is_extensive)
 {
     struct rpc_metrics *m = NEW(struct rpc_metrics);
     m->registry = metrics;
+    m->is_extensive = is_extensive;
     return m;
 }
 
@@ -70,6 +75,13 @@ struct rpc_counters *rpc_metrics_method(struct rpc_metrics *metrics, const char 
     counters->sent =
         metrics_counter(metrics->registry, "grpc_server_msg_sent_total",
                         "Total number of gRPC stream messages sent by the server.", labels);
+    if (metrics->is_extensive) {
+        counters->seconds = metrics_histogram(
+            metrics->registry, "grpc_server_handling_seconds",
+            "Histogram of response latency (seconds) of gRPC that had been application-level "
+            "handled by the server.",
+            labels, seconds_bounds, ARRAY_LEN(seconds_bounds));
+    }
     for (uint32_t code = 0; code < GRPC_STATUS_COUNT; code++) {
         snprintf(labels, sizeof(labels),
                  "grpc_code=\"%s\",grpc_method=\"%s\",grpc_service=\"%s\",grpc_type=\"%s\"",
@@ -97,9 +109,12 @@ void rpc_counters_sent(struct rpc_counters *counters)
     metric_add(counters->sent, 1);
 }
 
-void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status)
+void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status, uint64_t took_ns)
 {
     metric_add(counters->handled[status], 1);
+    if (counters->seconds != NULL) {
+        histogram_observe(counters->seconds, (double)took_ns / (double)NS_PER_SEC);
+    }
 }
 
 /* The place of that version, which may be its first. Each text stands in one place, so that no

@@ -14,7 +14,7 @@ struct counting {
 static void setup(struct counting *c)
 {
     c->registry = metrics_new();
-    c->rpc = rpc_metrics_new(c->registry);
+    c->rpc = rpc_metrics_new(c->registry, false);
 }
 
 static void teardown(struct counting *c)

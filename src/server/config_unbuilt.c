@@ -130,7 +130,6 @@ static const struct unbuilt {
     {"bootstrap-defrag-threshold-megabytes", differs, "defragmentation is not built yet"},
     {"memory-mlock", differs, "locking pages in memory is not built yet"},
     {"enable-pprof", differs, "profiles over HTTP are not built yet; use perf instead"},
-    {"metrics", differs, "metrics beyond the basic ones are not built yet"},
     {"enable-distributed-tracing", differs, "traces are not built yet"},
     {"feature-gates", has_missing_gate,
      "of the gates only TxnModeWriteWithSharedBuffer can be set yet; the others' features are not "

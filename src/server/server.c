@@ -62,6 +62,18 @@ static void call_done(struct server *server)
     }
 }
 
+/* Sees to it that the hooks run soon: in this turn when their phase is still ahead, else without a
+ * wait in between. */
+static void kicked(struct task *task)
+{
+    UNUSED(task);
+}
+
+static void kick(struct server *server)
+{
+    loop_task_add(server->loop, LOOP_STEP, &server->kick_task);
+}
+
 /* ---- taking --------------------------------------------------------------------------------- */
 
 static uint64_t cost_of(const struct server_request *request)
@@ -134,7 +146,7 @@ void server_submit(struct server *server, struct server_request *request)
         list_add_tail(request->is_serializable ? &server->immediate : &server->reads,
                       &request->link);
     }
-    loop_wake(server->loop); /* a request may be submitted outside of the input phase */
+    kick(server); /* it may come after this turn's step */
 }
 
 void server_cancel(struct server *server, struct server_request *request, enum status why)
@@ -206,7 +218,7 @@ static void campaign_alone(struct server *server)
         server->applied == raft.hard_state.commit) {
         server->has_campaigned = true;
         raft_campaign(node_raft(server->node));
-        loop_wake(server->loop);
+        kick(server);
     }
 }
 
@@ -330,6 +342,27 @@ static void on_compacted(void *ctx, int64_t revision)
 
 /* ---- life cycle ----------------------------------------------------------------------------- */
 
+/* Compatibility: no lease may run out within one and a half election timeouts. */
+static int64_t lease_ttl_min(const struct config *config)
+{
+    uint64_t ms = 3 * config->election_ticks / 2 * config->heartbeat_ms;
+    return (int64_t)((ms + 999) / 1000);
+}
+
+/* Without users and their permissions, everybody would be let at what they protect. */
+static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
+{
+    struct slice enabled;
+    if (!backend_get(server->backend, BUCKET_AUTH, SLICE("authEnabled"), &enabled) ||
+        !slice_eq(enabled, SLICE("\x01"))) {
+        return ERR_OK;
+    }
+    return errf(why, ERR_UNSUPPORTED,
+                "%s has authentication enabled, which this version does not serve yet; start the "
+                "etcd that wrote it, or disable authentication there first (etcdctl auth disable)",
+                config_backend_path(server->config));
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
     struct mvcc_options options = {
@@ -342,6 +375,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
     };
     TRY(mvcc_open(&options, &server->mvcc, why));
     TRY(alarms_open(server->backend, &server->alarms, why));
+    TRY(refuse_auth(server, why));
     struct apply_options apply = {
         .mvcc = server->mvcc,
         .backend = server->backend,
@@ -349,6 +383,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
+        .lease_ttl_min = lease_ttl_min(server->config),
     };
     server->apply = apply_new(&apply);
     server->applied_term = backend_term(server->backend);
@@ -363,6 +398,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     server->loop = options->loop;
     server->log = options->log;
     arena_init(&server->scratch);
+    task_init(&server->kick_task, kicked);
     list_init(&server->proposed);
     list_init(&server->reads);
     list_init(&server->reading);
@@ -407,7 +443,7 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    loop_wake(server->loop);
+    kick(server);
 }
 
 /* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
@@ -422,6 +458,7 @@ static void on_stopping(struct hook *hook)
     loop_hook_remove(&server->stop_hook);
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
+    loop_task_remove(&server->kick_task);
     server->stopped(server->stopped_ctx);
 }
 

@@ -117,7 +117,7 @@ struct raft_payload *server__encode_publish(struct server *server)
                         slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", server->member_id);
     buf_append_byte(&value, 0);
     struct raft_payload *payload = v2_put(server, path, (char *)value.data);
     buf_fini(&value);
@@ -419,6 +419,17 @@ static void apply_attached(struct server *server, struct server_request *request
     server__finish(server, request, status);
 }
 
+/* Compatibility: from cluster version 3.6 on, or when asked to. */
+static bool keeps_checkpoints(const struct server *server)
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    const char *version = member_set_cluster_version(server->members);
+    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
+           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
+            (major > 3 || (major == 3 && minor >= 6)));
+}
+
 /* A request that nobody here waits for. */
 static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaftRequest *request,
                           raft_index index)
@@ -435,19 +446,26 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
         apply_request(server, REQUEST_COMPACT, request->compaction, arena, &reply);
     } else if (request->alarm != NULL) {
         apply_request(server, REQUEST_ALARM, request->alarm, arena, &reply);
-    } else if (request->range != NULL || request->auth_status != NULL ||
-               request->auth_user_get != NULL || request->auth_user_list != NULL ||
-               request->auth_role_get != NULL || request->auth_role_list != NULL ||
-               request->downgrade_version_test != NULL) {
-        return; /* reads that went through the log change nothing */
+    } else if (request->lease_grant != NULL) {
+        UNUSED(apply_lease_grant(server->apply, request->lease_grant));
+    } else if (request->lease_revoke != NULL) {
+        UNUSED(apply_lease_revoke(server->apply, request->lease_revoke));
+    } else if (request->lease_checkpoint != NULL) {
+        if (keeps_checkpoints(server)) {
+            apply_lease_checkpoint(server->apply, request->lease_checkpoint, arena);
+        }
+    } else if (request->range != NULL || request->authenticate != NULL ||
+               request->auth_status != NULL || request->auth_user_get != NULL ||
+               request->auth_user_list != NULL || request->auth_role_get != NULL ||
+               request->auth_role_list != NULL || request->downgrade_version_test != NULL) {
+        return; /* reads and tokens that went through the log change nothing on disk */
     } else if (request->cluster_version_set != NULL) {
         apply_version(server, slice_str(request->cluster_version_set->ver), true);
     } else if (request->cluster_member_attr_set != NULL) {
         apply_v3_attributes(server, request->cluster_member_attr_set);
     } else {
-        fatal("log entry %" PRIu64 " needs leases, users or roles, which this version does not "
-              "apply yet; start the etcd that wrote this directory, let it snapshot, and stop it "
-              "cleanly",
+        fatal("log entry %" PRIu64 " needs users or roles, which this version does not apply yet; "
+              "start the etcd that wrote this directory and stop it cleanly",
               index);
     }
 }

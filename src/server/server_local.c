@@ -41,7 +41,6 @@ static void hash_done(struct job *job)
     ASSERT(server->working > 0);
     server->working--;
     server__finish(server, request, STATUS_OK);
-    loop_wake(server->loop);
 }
 
 static void run_hash(struct server *server, struct server_request *request)

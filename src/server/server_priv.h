@@ -71,6 +71,7 @@ struct server {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct hook stop_hook;
+    struct task kick_task;
 
     struct arena scratch; /* one entry's decoded request */
 };

@@ -48,19 +48,19 @@ static void member_encode(struct buf *out, const struct member *member, uint64_t
 {
     struct buf text = {0};
     char path[96];
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64, member->id);
-    buf_printf(out, "\"%016" PRIx64 "\":", member->id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64, member->id);
+    buf_printf(out, "\"%" PRIx64 "\":", member->id);
     node_open(out, path, index, SLICE_EMPTY);
     buf_append_byte(out, '{');
     if (member->name[0] != '\0' || member->client_urls.count > 0) {
-        snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", member->id);
+        snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", member->id);
         member_encode_attributes(member, &text);
         node_file(out, "attributes", path, index, buf_slice(&text));
         buf_append_byte(out, ',');
     }
     buf_reset(&text);
     member_encode_raft_attributes(member, &text);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/raftAttributes", member->id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/raftAttributes", member->id);
     node_file(out, "raftAttributes", path, index, buf_slice(&text));
     buf_append_str(out, "}}");
     buf_fini(&text);
@@ -74,7 +74,7 @@ static void removed_encode(struct buf *out, const struct member_set *set, uint64
     for (size_t i = 0; i < member_set_removed_count(set); i++) {
         char name[24];
         char path[64];
-        snprintf(name, sizeof(name), "%016" PRIx64, member_set_removed_at(set, i));
+        snprintf(name, sizeof(name), "%" PRIx64, member_set_removed_at(set, i));
         snprintf(path, sizeof(path), "/0/removed_members/%s", name);
         if (i > 0) {
             buf_append_byte(out, ',');
