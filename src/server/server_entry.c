@@ -410,7 +410,7 @@ static void apply_attached(struct server *server, struct server_request *request
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
             server__detach(request);
-            request->state = REQUEST_WORKING;
+            request->state = REQUEST_REMOVING;
             list_del(&request->link);
             list_add_tail(&server->compacting, &request->link);
             return;
