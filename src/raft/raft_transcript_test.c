@@ -228,8 +228,7 @@ TEST(raft_transcript, the_scripts_of_etcd_raft_get_its_answers)
     int differing;
     DIR *dir = opendir(ORACLE);
     if (dir == NULL) {
-        printf("# skipped: %s is not there\n", ORACLE);
-        skip();
+        TEST_SKIP("the scripts of etcd's raft are not in " ORACLE);
     }
     closedir(dir);
     folder_run(ORACLE, false, &count, &differing);

@@ -62,24 +62,35 @@ uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request)
     return QUOTA_KEY_OVERHEAD + request->key.len + request->value.len;
 }
 
-static uint64_t cost_branch(Etcdserverpb__RequestOp **ops, size_t count)
+static uint64_t cost_txn(const Etcdserverpb__TxnRequest *request, size_t depth);
+
+static uint64_t cost_branch(Etcdserverpb__RequestOp **ops, size_t count, size_t depth)
 {
     uint64_t cost = 0;
     for (size_t i = 0; i < count; i++) {
         if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) {
             cost += apply_cost_put(ops[i]->request_put);
         } else if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
-            cost += apply_cost_txn(ops[i]->request_txn);
+            cost += cost_txn(ops[i]->request_txn, depth + 1);
         }
     }
     return cost;
 }
 
+/* What lies deeper than anything that is applied costs nothing. */
+static uint64_t cost_txn(const Etcdserverpb__TxnRequest *request, size_t depth)
+{
+    if (depth > TXN_DEPTH_MAX) {
+        return 0;
+    }
+    uint64_t success = cost_branch(request->success, request->n_success, depth);
+    uint64_t failure = cost_branch(request->failure, request->n_failure, depth);
+    return success > failure ? success : failure;
+}
+
 uint64_t apply_cost_txn(const Etcdserverpb__TxnRequest *request)
 {
-    uint64_t success = cost_branch(request->success, request->n_success);
-    uint64_t failure = cost_branch(request->failure, request->n_failure);
-    return success > failure ? success : failure;
+    return cost_txn(request, 1);
 }
 
 bool apply_has_room(const struct apply *apply, uint64_t cost)
@@ -92,8 +103,7 @@ bool apply_has_room(const struct apply *apply, uint64_t cost)
     return stats.size + cost < (uint64_t)apply->options.quota;
 }
 
-/* What an active alarm forbids: CORRUPT everything, NOSPACE what costs space. */
-static enum status alarm_refuses(const struct apply *apply, uint64_t cost)
+enum status apply__alarm_refuses(const struct apply *apply, uint64_t cost)
 {
     if (alarms_count(apply->options.alarms) == 0) {
         return STATUS_OK;
@@ -107,15 +117,6 @@ static enum status alarm_refuses(const struct apply *apply, uint64_t cost)
 
 /* ---- put ----------------------------------------------------------------------------------- */
 
-/* Compatibility: leases granted by the etcd that wrote this database are known by their rows. */
-static bool lease_exists(struct apply *apply, int64_t lease)
-{
-    uint8_t key[8];
-    struct slice row;
-    put_be64(key, (uint64_t)lease);
-    return backend_get(apply->options.backend, BUCKET_LEASE, slice_of(key, sizeof(key)), &row);
-}
-
 enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest *request)
 {
     struct key_version version;
@@ -126,7 +127,7 @@ enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest
         !mvcc_get_version(apply->options.mvcc, pb_bytes(request->key), &version)) {
         return STATUS_KEY_NOT_FOUND;
     }
-    if (request->lease != 0 && !lease_exists(apply, request->lease)) {
+    if (request->lease != 0 && !apply__lease_exists(apply, request->lease)) {
         return STATUS_LEASE_NOT_FOUND;
     }
     return STATUS_OK;
@@ -166,10 +167,10 @@ enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *reque
 {
     int64_t revision;
     uint64_t cost = apply_cost_put(request);
-    enum status status = alarm_refuses(apply, cost);
+    enum status status = apply__alarm_refuses(apply, cost);
     if (status == STATUS_OK) {
         /* Compatibility: a lone put looks its lease up first, a put in a Txn its key. */
-        status = request->lease != 0 && !lease_exists(apply, request->lease)
+        status = request->lease != 0 && !apply__lease_exists(apply, request->lease)
                      ? STATUS_LEASE_NOT_FOUND
                      : apply__put_check(apply, request);
     }
@@ -220,7 +221,7 @@ enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRa
                                struct arena *arena, struct slice *reply_out)
 {
     int64_t revision;
-    enum status status = alarm_refuses(apply, 0);
+    enum status status = apply__alarm_refuses(apply, 0);
     if (status == STATUS_OK && request->key.len == 0) {
         status = STATUS_EMPTY_KEY;
     }
@@ -240,7 +241,7 @@ enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRa
 enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionRequest *request,
                           struct arena *arena, struct slice *reply_out)
 {
-    enum status status = alarm_refuses(apply, 0);
+    enum status status = apply__alarm_refuses(apply, 0);
     if (status != STATUS_OK) {
         return status;
     }

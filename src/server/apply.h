@@ -27,7 +27,8 @@ struct apply_options {
     struct alarms *alarms;
     uint64_t cluster_id;
     uint64_t member_id;
-    int64_t quota; /* bytes; INT64_MAX: none */
+    int64_t quota;         /* bytes; INT64_MAX: none */
+    int64_t lease_ttl_min; /* seconds: shorter leases get this */
 };
 
 struct apply;
@@ -60,6 +61,16 @@ enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionReq
                           struct arena *arena, struct slice *reply_out);
 enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *request,
                         struct arena *arena, struct slice *reply_out);
+
+/* What entries of another etcd's log do to leases; this member makes none, so nobody is answered.
+ */
+enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request);
+enum status apply_lease_revoke(struct apply *apply,
+                               const Etcdserverpb__LeaseRevokeRequest *request);
+/* For clusters that keep the rest of a lease's life on disk. */
+void apply_lease_checkpoint(struct apply *apply,
+                            const Etcdserverpb__LeaseCheckpointRequest *request,
+                            struct arena *arena);
 
 /* What a write costs against the quota, in bytes; 0 for what may always go on. */
 uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request);

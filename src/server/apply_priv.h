@@ -6,6 +6,9 @@
 
 #include "codec/pb.h"
 
+/* Transactions inside transactions in an entry of the log: Go's decoder ends there. */
+#define TXN_DEPTH_MAX 10000
+
 struct apply {
     struct apply_options options;
     uint64_t term;
@@ -23,6 +26,11 @@ void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequ
                         struct buf *out, int64_t *revision_out);
 /* Whether a put could be applied: its lease and, where it refers to it, its key exist. */
 enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest *request);
+
+/* What an active alarm forbids: CORRUPT everything, NOSPACE what costs space. */
+enum status apply__alarm_refuses(const struct apply *apply, uint64_t cost);
+/* Compatibility: leases granted by the etcd that wrote this database are known by their rows. */
+bool apply__lease_exists(struct apply *apply, int64_t lease);
 
 /* Header with `revision`, then `body`, into the arena. */
 struct slice apply__reply(struct apply *apply, int64_t revision, struct slice body,

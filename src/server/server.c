@@ -5,7 +5,7 @@
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
  *               |-> PROPOSED --------------------> DONE   writes, when applied
- *               |        \--> WORKING -----------> DONE   physical compaction
+ *               |        \--> REMOVING ----------> DONE   physical compaction
  *               \-> WORKING ---------------------> DONE   hash jobs
  *
  * finish() puts a request on the finished list; done() is called at the end of the persist phase,
@@ -16,21 +16,34 @@
 
 /* ---- finishing ------------------------------------------------------------------------------ */
 
+void server__detach(struct server_request *request)
+{
+    struct raft_payload *payload = request->attachment;
+    if (payload != NULL) {
+        payload->attached = NULL;
+        raft_payload_unref(&payload);
+        request->attachment = NULL;
+    }
+}
+
 void server__finish(struct server *server, struct server_request *request, enum status status)
 {
     ASSERT(request->state != REQUEST_DONE);
-    if (request->attachment != NULL) {
-        struct raft_payload *payload = request->attachment;
-        payload->attached = NULL;
-        request->attachment = NULL;
-    }
-    if (status != STATUS_OK && request_is_write(request->kind)) {
-        server_metrics_proposal_failed(server->metrics);
-    }
+    server__detach(request);
     list_del(&request->link);
     request->state = REQUEST_DONE;
     request->status = status;
     list_add_tail(&server->finished, &request->link);
+}
+
+/* Before it was done. Compatibility: only a write whose outcome nobody learns is a failed proposal;
+ * one that is refused, before or in its turn, is not. */
+static void give_up(struct server *server, struct server_request *request, enum status status)
+{
+    if (request->state == REQUEST_PROPOSED) {
+        server_metrics_proposal_failed(server->metrics);
+    }
+    server__finish(server, request, status);
 }
 
 static void finish_all(struct server *server, struct list *list, enum status status)
@@ -115,9 +128,7 @@ static void propose(struct server *server, struct server_request *request)
     request->attachment = payload;
     request->state = REQUEST_PROPOSED;
     list_add_tail(&server->proposed, &request->link);
-    server_metrics_proposed(server->metrics);
     node_propose(server->node, payload, true);
-    raft_payload_unref(&payload);
 }
 
 void server_submit(struct server *server, struct server_request *request)
@@ -141,9 +152,9 @@ void server_submit(struct server *server, struct server_request *request)
 void server_cancel(struct server *server, struct server_request *request, enum status why)
 {
     if (request->state == REQUEST_DONE || request->state == REQUEST_WORKING) {
-        return; /* done() is due, or comes with the work */
+        return; /* done() is due, or comes with the job, which reads the request */
     }
-    server__finish(server, request, why);
+    give_up(server, request, why);
 }
 
 /* ---- reads ---------------------------------------------------------------------------------- */
@@ -233,7 +244,7 @@ static void time_out(struct server *server, struct list *list)
         if (now - request->started < patience) {
             return; /* in the order of their start */
         }
-        server__finish(server, request, STATUS_TIMEOUT);
+        give_up(server, request, STATUS_TIMEOUT);
     }
 }
 
@@ -300,7 +311,7 @@ static void on_compact_timer(struct timer *timer)
 
 void server__compact_soon(struct server *server)
 {
-    if (!timer_running(&server->compact_timer)) {
+    if (!server->is_stopping && !timer_running(&server->compact_timer)) {
         timer_start(server->loop, &server->compact_timer, loop_now(server->loop));
     }
 }
@@ -331,6 +342,27 @@ static void on_compacted(void *ctx, int64_t revision)
 
 /* ---- life cycle ----------------------------------------------------------------------------- */
 
+/* Compatibility: no lease may run out within one and a half election timeouts. */
+static int64_t lease_ttl_min(const struct config *config)
+{
+    uint64_t ms = 3 * config->election_ticks / 2 * config->heartbeat_ms;
+    return (int64_t)((ms + 999) / 1000);
+}
+
+/* Without users and their permissions, everybody would be let at what they protect. */
+static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
+{
+    struct slice enabled;
+    if (!backend_get(server->backend, BUCKET_AUTH, SLICE("authEnabled"), &enabled) ||
+        !slice_eq(enabled, SLICE("\x01"))) {
+        return ERR_OK;
+    }
+    return errf(why, ERR_UNSUPPORTED,
+                "%s has authentication enabled, which this version does not serve yet; start the "
+                "etcd that wrote it, or disable authentication there first (etcdctl auth disable)",
+                config_backend_path(server->config));
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
     struct mvcc_options options = {
@@ -343,6 +375,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
     };
     TRY(mvcc_open(&options, &server->mvcc, why));
     TRY(alarms_open(server->backend, &server->alarms, why));
+    TRY(refuse_auth(server, why));
     struct apply_options apply = {
         .mvcc = server->mvcc,
         .backend = server->backend,
@@ -350,6 +383,7 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
+        .lease_ttl_min = lease_ttl_min(server->config),
     };
     server->apply = apply_new(&apply);
     server->applied_term = backend_term(server->backend);
@@ -412,15 +446,16 @@ void server_start(struct server *server)
     kick(server);
 }
 
-static void stop_step(struct task *task)
+/* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
+static void on_stopping(struct hook *hook)
 {
-    struct server *server = CONTAINER_OF(task, struct server, stop_task);
+    struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
     if (!is_idle) {
-        loop_task_add(server->loop, LOOP_CLOSE, task);
         return;
     }
+    loop_hook_remove(&server->stop_hook);
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     loop_task_remove(&server->kick_task);
@@ -446,8 +481,8 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->confirmed, STATUS_STOPPED);
     finish_all(server, &server->immediate, STATUS_STOPPED);
     finish_all(server, &server->compacting, STATUS_STOPPED);
-    task_init(&server->stop_task, stop_step);
-    loop_task_add(server->loop, LOOP_CLOSE, &server->stop_task);
+    loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
+    kick(server);
 }
 
 void server_free(struct server **server)

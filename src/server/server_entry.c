@@ -118,7 +118,7 @@ struct raft_payload *server__encode_publish(struct server *server)
                         slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", server->member_id);
     buf_append_byte(&value, 0);
     struct raft_payload *payload = v2_put(server, path, (char *)value.data);
     buf_fini(&value);
@@ -246,17 +246,11 @@ static void apply_conf_change(struct server *server, const struct raft_entry *en
 
 /* ---- v2 requests ---------------------------------------------------------------------------- */
 
-static void apply_attributes(struct server *server, member_id id, struct slice value, bool writes)
+/* A member publishes its name and client URLs. */
+static void apply_attributes(struct server *server, member_id id, struct slice name,
+                             const struct member_urls *client_urls, bool writes)
 {
-    struct member attributes = {0};
-    struct errbuf why;
-    if (member_decode_attributes(value, &attributes, &why) != ERR_OK) {
-        fatal("the log holds member attributes that cannot be read (%s); restore this member from "
-              "a snapshot or replace it",
-              why.text);
-    }
-    enum err err = member_set_attributes(server->members, id, slice_str(attributes.name),
-                                         &attributes.client_urls);
+    enum err err = member_set_attributes(server->members, id, name, client_urls);
     const struct member *member = member_set_find(server->members, id);
     if (err == ERR_OK && writes) {
         server__member_rows_put(server, member);
@@ -266,7 +260,34 @@ static void apply_attributes(struct server *server, member_id id, struct slice v
         banner_published(server->config, &self);
         server__ready(server);
     }
+}
+
+static void apply_v2_attributes(struct server *server, member_id id, struct slice json, bool writes)
+{
+    struct member attributes = {0};
+    struct errbuf why;
+    if (member_decode_attributes(json, &attributes, &why) != ERR_OK) {
+        fatal("the log holds member attributes that cannot be read (%s); restore this member from "
+              "a snapshot or replace it",
+              why.text);
+    }
+    apply_attributes(server, id, slice_str(attributes.name), &attributes.client_urls, writes);
     member_fini(&attributes);
+}
+
+static void apply_v3_attributes(struct server *server,
+                                const Membershippb__ClusterMemberAttrSetRequest *set)
+{
+    const Membershippb__Attributes *attributes = set->member_attributes;
+    struct member_urls urls = {0};
+    if (attributes == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < attributes->n_client_urls; i++) {
+        member_urls_add(&urls, slice_str(attributes->client_urls[i]));
+    }
+    apply_attributes(server, set->member_id, slice_str(attributes->name), &urls, true);
+    member_urls_fini(&urls);
 }
 
 static void apply_version(struct server *server, struct slice version, bool writes)
@@ -287,9 +308,14 @@ static void apply_version(struct server *server, struct slice version, bool writ
 /* "/0/members/<hex id>/attributes" */
 static bool attributes_path(const char *path, member_id *out)
 {
-    int end = 0;
-    return sscanf(path, "/0/members/%16" SCNx64 "/attributes%n", out, &end) == 1 && end > 0 &&
-           path[end] == '\0';
+    static const char prefix[] = "/0/members/";
+    struct slice rest = slice_str(path);
+    struct slice id;
+    if (!slice_starts(rest, slice_str(prefix))) {
+        return false;
+    }
+    rest = slice_split(slice_skip(rest, strlen(prefix)), '/', &id);
+    return slice_eq_str(rest, "attributes") && slice_hex_to_u64(id, out) == ERR_OK;
 }
 
 static void apply_v2(struct server *server, const Etcdserverpb__Request *request, raft_index index,
@@ -300,7 +326,7 @@ static void apply_v2(struct server *server, const Etcdserverpb__Request *request
         return; /* expires keys of the v2 API, of which there are none; or reads one */
     }
     if (strcmp(request->method, "PUT") == 0 && attributes_path(request->path, &id)) {
-        apply_attributes(server, id, slice_str(request->val), writes);
+        apply_v2_attributes(server, id, slice_str(request->val), writes);
         return;
     }
     if (strcmp(request->method, "PUT") == 0 && strcmp(request->path, "/0/version") == 0) {
@@ -385,16 +411,25 @@ static void apply_attached(struct server *server, struct server_request *request
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
-            struct raft_payload *payload = request->attachment;
-            payload->attached = NULL;
-            request->attachment = NULL;
-            request->state = REQUEST_WORKING;
+            server__detach(request);
+            request->state = REQUEST_REMOVING;
             list_del(&request->link);
             list_add_tail(&server->compacting, &request->link);
             return;
         }
     }
     server__finish(server, request, status);
+}
+
+/* Compatibility: from cluster version 3.6 on, or when asked to. */
+static bool keeps_checkpoints(const struct server *server)
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    const char *version = member_set_cluster_version(server->members);
+    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
+           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
+            (major > 3 || (major == 3 && minor >= 6)));
 }
 
 /* A request that nobody here waits for. */
@@ -413,32 +448,26 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
         apply_request(server, REQUEST_COMPACT, request->compaction, arena, &reply);
     } else if (request->alarm != NULL) {
         apply_request(server, REQUEST_ALARM, request->alarm, arena, &reply);
-    } else if (request->range != NULL || request->auth_status != NULL ||
-               request->auth_user_get != NULL || request->auth_user_list != NULL ||
-               request->auth_role_get != NULL || request->auth_role_list != NULL ||
-               request->downgrade_version_test != NULL) {
-        return; /* reads that went through the log change nothing */
+    } else if (request->lease_grant != NULL) {
+        UNUSED(apply_lease_grant(server->apply, request->lease_grant));
+    } else if (request->lease_revoke != NULL) {
+        UNUSED(apply_lease_revoke(server->apply, request->lease_revoke));
+    } else if (request->lease_checkpoint != NULL) {
+        if (keeps_checkpoints(server)) {
+            apply_lease_checkpoint(server->apply, request->lease_checkpoint, arena);
+        }
+    } else if (request->range != NULL || request->authenticate != NULL ||
+               request->auth_status != NULL || request->auth_user_get != NULL ||
+               request->auth_user_list != NULL || request->auth_role_get != NULL ||
+               request->auth_role_list != NULL || request->downgrade_version_test != NULL) {
+        return; /* reads and tokens that went through the log change nothing on disk */
     } else if (request->cluster_version_set != NULL) {
         apply_version(server, slice_str(request->cluster_version_set->ver), true);
     } else if (request->cluster_member_attr_set != NULL) {
-        struct buf json = {0};
-        const Membershippb__ClusterMemberAttrSetRequest *set = request->cluster_member_attr_set;
-        struct member member = {.id = set->member_id};
-        if (set->member_attributes != NULL) {
-            member.name = mem_strdup(set->member_attributes->name);
-            for (size_t i = 0; i < set->member_attributes->n_client_urls; i++) {
-                member_urls_add(&member.client_urls,
-                                slice_str(set->member_attributes->client_urls[i]));
-            }
-            member_encode_attributes(&member, &json);
-            apply_attributes(server, set->member_id, slice_str(buf_cstr(&json)), true);
-        }
-        member_fini(&member);
-        buf_fini(&json);
+        apply_v3_attributes(server, request->cluster_member_attr_set);
     } else {
-        fatal("log entry %" PRIu64 " needs leases, users or roles, which this version does not "
-              "apply yet; start the etcd that wrote this directory, let it snapshot, and stop it "
-              "cleanly",
+        fatal("log entry %" PRIu64 " needs users or roles, which this version does not apply yet; "
+              "start the etcd that wrote this directory and stop it cleanly",
               index);
     }
 }
