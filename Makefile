@@ -12,10 +12,10 @@ NINJA := ninja -j $(JOBS)
         fmt-check lint layers fuzz bench cover clean deps deps-test
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
 	    awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-deps: ## install what building needs (Debian packages; only those missing)
+deps: ## install what building needs (Debian packages, only those missing; root or sudo)
 	@tools/setup build
 
 deps-test: ## install what testing needs as well
@@ -35,7 +35,7 @@ asan: deps-test ## build with ASan and UBSan in build/asan
 	    -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dbenches=false
 	@$(NINJA) -C build/asan
 
-tsan: deps-test ## build with TSan and run the tests that have threads
+tsan: deps-test ## build with TSan and run the unit tests
 	@test -f build/tsan/build.ninja || $(MESON) setup build/tsan --buildtype=debug \
 	    -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dbenches=false
 	@$(NINJA) -C build/tsan
@@ -55,7 +55,7 @@ test-long: test ## `make test`, the long form of what has one, and every fuzz ta
 
 check: test ## the same as `make test`
 
-unit: asan ## unit tests; T=wal for one program
+unit: asan ## unit tests; T=wal for one module's
 	@$(MESON) test -C build/asan --no-rebuild --print-errorlogs --suite unit $(T)
 
 corpus: asan ## replay every fuzz corpus
@@ -64,13 +64,14 @@ corpus: asan ## replay every fuzz corpus
 e2e: asan release ## only the tests that start the real binary; T=book for one
 	@tools/run-tests e2e $(T)
 
-fuzz-build: deps-test
+fuzz-build: deps
+	@tools/setup fuzz
 	@test -f build/fuzz/build.ninja || CC=clang $(MESON) setup build/fuzz --buildtype=debug \
 	    -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true \
 	    -Dtests=disabled -Dbenches=false -Dc_args=-fsanitize=fuzzer-no-link
 	@$(NINJA) -C build/fuzz
 
-fuzz: fuzz-build ## one fuzz target: make fuzz F=wal TIME=60
+fuzz: fuzz-build ## every fuzz target for TIME seconds; F=wal for one: make fuzz F=wal TIME=60
 	@tools/fuzz-all $(TIME) $(F)
 
 bench: deps ## one micro-benchmark: make bench B=bolt
@@ -80,13 +81,14 @@ bench: deps ## one micro-benchmark: make bench B=bolt
 	@build/bench/test/$(B)_bench
 
 cover: deps-test ## line coverage of the unit tests in build/cover/index.html
+	@tools/setup cover
 	@test -f build/cover/build.ninja || $(MESON) setup build/cover --buildtype=debug -Db_coverage=true
 	@$(NINJA) -C build/cover
 	@$(MESON) test -C build/cover --no-rebuild
 	@gcovr -r . --object-directory build/cover --exclude '.*_test\.c' --exclude '.*pb-c.*' \
 	    --html-details build/cover/index.html --print-summary
 
-fmt: ## clang-format over the tree
+fmt: deps-test ## clang-format over the tree
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 fmt-check:
@@ -95,7 +97,7 @@ fmt-check:
 layers: ## floors and doors
 	@tools/layers
 
-lint: debug layers ## clang-tidy, cppcheck, shellcheck, codespell
+lint: debug layers ## clang-tidy, cppcheck, shellcheck, codespell: those that are installed
 	@tools/lint
 
 clean: ## remove build/

@@ -5,9 +5,11 @@
 
 #include <stdio.h>
 
-/* Clients say their own version: that many different ones get a series, the rest share one. */
+/* Clients say their own version: that many different ones get a series, the rest share one, and so
+ * do texts that are too long to be a version. */
 #define CLIENT_VERSIONS_MAX 32
 #define CLIENT_VERSION_LEN_MAX 32
+#define CLIENT_VERSION_OTHER "other"
 
 struct client_version {
     char text[CLIENT_VERSION_LEN_MAX + 1];
@@ -29,7 +31,7 @@ struct rpc_metrics {
     struct metrics *registry;
     bool is_extensive;
     struct rpc_counters *methods;
-    struct client_version versions[CLIENT_VERSIONS_MAX + 1]; /* the last one is "other" */
+    struct client_version versions[CLIENT_VERSIONS_MAX + 1]; /* one more for the others */
     size_t version_count;
 };
 
@@ -115,23 +117,26 @@ void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status
     }
 }
 
+/* The place of that version, which may be its first. Each text stands in one place, so that no
+ * series is made twice: a client may well call itself "other". */
 static struct client_version *version_find(struct rpc_metrics *m, struct slice text)
 {
-    if (text.len > CLIENT_VERSION_LEN_MAX) {
-        text = SLICE("other");
-    }
     for (size_t i = 0; i < m->version_count; i++) {
         if (slice_eq_str(text, m->versions[i].text)) {
             return &m->versions[i];
         }
     }
-    if (m->version_count == CLIENT_VERSIONS_MAX) {
-        text = SLICE("other");
-    } else if (m->version_count > CLIENT_VERSIONS_MAX) {
-        return &m->versions[CLIENT_VERSIONS_MAX];
+    bool is_text = text.len <= CLIENT_VERSION_LEN_MAX &&
+                   (text.len == 0 || memchr(text.data, 0, text.len) == NULL);
+    bool is_other = slice_eq_str(text, CLIENT_VERSION_OTHER);
+    if (!is_other && (!is_text || m->version_count >= CLIENT_VERSIONS_MAX)) {
+        return version_find(m, SLICE(CLIENT_VERSION_OTHER));
     }
     struct client_version *version = &m->versions[m->version_count++];
-    memcpy(version->text, text.data, text.len);
+    ASSERT(m->version_count <= ARRAY_LEN(m->versions)); /* the last place is only for "other" */
+    if (text.len > 0) {
+        memcpy(version->text, text.data, text.len);
+    }
     return version;
 }
 

@@ -47,6 +47,23 @@ FALLIBLE slice_to_i64(struct slice text, int64_t *out)
     return ERR_OK;
 }
 
+FALLIBLE slice_hex_to_u64(struct slice text, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (text.len == 0 || text.len > 16) {
+        return ERR_INVALID;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        int digit = hex_value(text.data[i]);
+        if (digit < 0 || (text.data[i] >= 'A' && text.data[i] <= 'F')) {
+            return ERR_INVALID;
+        }
+        value = value << 4 | (uint64_t)digit;
+    }
+    *out = value;
+    return ERR_OK;
+}
+
 void buf_init(struct buf *buf)
 {
     *buf = (struct buf){0};

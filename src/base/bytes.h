@@ -74,6 +74,18 @@ FALLIBLE slice_to_u64(struct slice text, uint64_t *out);
 /* An optional '-' and decimal digits. */
 FALLIBLE slice_to_i64(struct slice text, int64_t *out);
 
+/* The value of a hexadecimal digit of either case, or -1. */
+static inline int hex_value(uint8_t c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+/* 1 to 16 hexadecimal digits, lower case only: how ids and indices stand in names of files and
+ * keys. ERR_INVALID on anything else. */
+FALLIBLE slice_hex_to_u64(struct slice text, uint64_t *out);
+
 /* Little- and big-endian integers at unaligned addresses. */
 static inline uint16_t get_le16(const uint8_t *p)
 {

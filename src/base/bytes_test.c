@@ -133,3 +133,30 @@ TEST(bytes, a_sentence_can_be_wrapped_in_its_context)
     assert_int_equal(errf(NULL, ERR_IO, "nobody listens"), ERR_IO);
     assert_string_equal(err_name(ERR_COMPACTED), "compacted");
 }
+
+TEST(bytes, hexadecimal_is_lower_case_digits_and_nothing_else)
+{
+    static const struct {
+        const char *text;
+        uint64_t value;
+    } good[] = {
+        {"0", 0},
+        {"8e9e05c52164694d", 0x8e9e05c52164694d},
+        {"00000000000000ff", 0xff},
+        {"abcdef9876543210", 0xabcdef9876543210},
+    };
+    /* The ten characters in front of 'a' are the ones that plain arithmetic takes for digits. */
+    static const char *const bad[] = {"",   " 1", "-1", "0x1", "1g", "AB",
+                                      "WX", "Y",  "Z",  "[1",  "1]", "^",
+                                      "_",  "`",  "1/", "1:",  "+1", "12345678123456789"};
+    uint64_t value;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_int_equal(slice_hex_to_u64(slice_str(good[i].text), &value), ERR_OK);
+        assert_int_equal(value, good[i].value);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        value = 77;
+        assert_int_equal(slice_hex_to_u64(slice_str(bad[i]), &value), ERR_INVALID);
+        assert_int_equal(value, 77);
+    }
+}

@@ -1,5 +1,7 @@
 #include "base/gotext.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -574,33 +576,6 @@ void go_format_duration(int64_t duration_ns, struct buf *out)
 /* ---- characters ---------------------------------------------------------------------------------
  */
 
-size_t utf8_decode(const uint8_t *text, size_t len, uint32_t *rune_out)
-{
-    ASSERT(len > 0);
-    uint8_t first = text[0];
-    if (first < 0x80) {
-        *rune_out = first;
-        return 1;
-    }
-    size_t need = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || len < need) {
-        return 0;
-    }
-    uint32_t rune = first & (0x7fu >> need);
-    for (size_t i = 1; i < need; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        rune = rune << 6 | (text[i] & 0x3fu);
-    }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (rune < least[need] || rune > 0x10ffff || (rune >= 0xd800 && rune <= 0xdfff)) {
-        return 0;
-    }
-    *rune_out = rune;
-    return need;
-}
-
 /* Close to strconv.IsPrint: what is no blank, control, format, private or surrogate character. */
 static bool is_print(uint32_t rune)
 {
@@ -627,7 +602,7 @@ void go_quote(struct slice text, struct buf *out)
     buf_append_byte(out, '"');
     for (size_t i = 0; i < text.len;) {
         uint32_t rune;
-        size_t len = utf8_decode(text.data + i, text.len - i, &rune);
+        size_t len = utf8_decode(slice_skip(text, i), &rune);
         if (len == 0) {
             buf_printf(out, "\\x%02x", text.data[i]);
             i++;

@@ -47,7 +47,4 @@ void go_format_float_v(double number, struct buf *out);
 /* %q: a double-quoted Go string; what does not print is escaped. Appends. */
 void go_quote(struct slice text, struct buf *out);
 
-/* Decodes one UTF-8 character: its length, or 0 when the bytes are not valid UTF-8. `len` > 0. */
-size_t utf8_decode(const uint8_t *text, size_t len, uint32_t *rune_out);
-
 #endif

@@ -262,22 +262,3 @@ TEST(gotext, quoting_escapes_what_does_not_print)
         buf_fini(&out);
     }
 }
-
-TEST(gotext, utf8_refuses_overlong_surrogate_and_cut_characters)
-{
-    static const char *const bad[] = {"\x80",
-                                      "\xc0\x80",
-                                      "\xc3",
-                                      "\xe0\x80\x80",
-                                      "\xed\xa0\x80",
-                                      "\xf0\x80\x80\x80",
-                                      "\xf4\x90\x80\x80",
-                                      "\xf5",
-                                      "\xe2\x82"};
-    uint32_t rune;
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(utf8_decode((const uint8_t *)bad[i], strlen(bad[i]), &rune), 0);
-    }
-    assert_int_equal(utf8_decode((const uint8_t *)"\xf4\x8f\xbf\xbf", 4, &rune), 4);
-    assert_int_equal(rune, 0x10ffff);
-}

@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/gotext.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <time.h>
@@ -91,8 +92,7 @@ void log_json_quote(struct slice text, struct buf *out)
     size_t start = 0; /* of what needs no escape */
     for (size_t i = 0; i < text.len;) {
         uint8_t c = text.data[i];
-        uint32_t rune;
-        size_t len = c < 0x80 ? 1 : utf8_decode(text.data + i, text.len - i, &rune);
+        size_t len = utf8_len(slice_skip(text, i));
         if (len > 1 || (len == 1 && c >= 0x20 && c != '"' && c != '\\')) {
             i += len;
             continue;

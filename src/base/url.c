@@ -71,15 +71,6 @@ static bool needs_escape(uint8_t c, enum part part)
     UNREACHABLE();
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Decodes percent escapes; the result ends with a 0 and holds no other. */
 static enum err unescape(struct arena *arena, struct slice text, enum part part, const char **out,
                          struct errbuf *why)

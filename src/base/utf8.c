@@ -33,6 +33,20 @@ size_t utf8_len(struct slice text)
     return is_overlong || is_outside ? 0 : len;
 }
 
+size_t utf8_decode(struct slice text, uint32_t *rune_out)
+{
+    size_t len = utf8_len(text);
+    if (len == 0) {
+        return 0;
+    }
+    uint32_t rune = len == 1 ? text.data[0] : text.data[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        rune = rune << 6 | (text.data[i] & 0x3fu);
+    }
+    *rune_out = rune;
+    return len;
+}
+
 bool utf8_valid(struct slice text)
 {
     while (text.len > 0) {

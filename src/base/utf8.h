@@ -10,6 +10,9 @@
  * overlong, a surrogate, or above U+10FFFF. `text` must not be empty. */
 size_t utf8_len(struct slice text);
 
+/* The same, and the character. Untouched when it is none. */
+size_t utf8_decode(struct slice text, uint32_t *rune_out);
+
 /* Whether all of it is UTF-8. */
 bool utf8_valid(struct slice text);
 

@@ -1,6 +1,7 @@
 #include "codec/grpc.h"
 
 #include "base/digest.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -155,33 +156,6 @@ static bool is_plain(uint8_t byte)
     return byte >= 0x20 && byte <= 0x7e && byte != '%';
 }
 
-/* The length of the UTF-8 sequence at the start of text, 0 when there is no valid one. */
-static size_t utf8_len(struct slice text)
-{
-    uint8_t b = text.data[0];
-    if (b < 0x80) {
-        return 1;
-    }
-    size_t len = b >= 0xc2 && b <= 0xdf   ? 2
-                 : (b & 0xf0) == 0xe0     ? 3
-                 : b >= 0xf0 && b <= 0xf4 ? 4
-                                          : 0;
-    if (len == 0 || text.len < len) {
-        return 0;
-    }
-    uint8_t low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
-    uint8_t high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
-    if (text.data[1] < low || text.data[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < len; i++) {
-        if ((text.data[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return len;
-}
-
 void grpc_message_encode(struct slice text, struct buf *out)
 {
     while (text.len > 0) {
@@ -202,14 +176,6 @@ void grpc_message_encode(struct slice text, struct buf *out)
         }
         text = slice_skip(text, len);
     }
-}
-
-static int hex_value(uint8_t c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
 }
 
 void grpc_message_decode(struct slice text, struct buf *out)

@@ -1,6 +1,6 @@
 #include "ctl/goscan.h"
 
-#include "base/gotext.h"
+#include "base/utf8.h"
 
 #define REPLACEMENT 0xfffd
 
@@ -8,7 +8,7 @@
 static uint32_t next_rune(struct slice *in)
 {
     uint32_t rune = REPLACEMENT;
-    size_t len = utf8_decode(in->data, in->len, &rune);
+    size_t len = utf8_decode(*in, &rune);
     if (len == 0) {
         rune = REPLACEMENT;
         len = 1;

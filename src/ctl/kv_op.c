@@ -124,10 +124,7 @@ static const char *parse_hex(const char *text, int64_t *out)
         return "invalid syntax";
     }
     for (; *text != 0; text++) {
-        int digit = *text >= '0' && *text <= '9'   ? *text - '0'
-                    : *text >= 'a' && *text <= 'f' ? *text - 'a' + 10
-                    : *text >= 'A' && *text <= 'F' ? *text - 'A' + 10
-                                                   : -1;
+        int digit = hex_value((uint8_t)*text);
         if (digit < 0) {
             return "invalid syntax";
         }

@@ -2,7 +2,7 @@
  * has the East Asian widths W and F. Ranges run on over unassigned code points. */
 #include "ctl/width.h"
 
-#include "base/gotext.h"
+#include "base/utf8.h"
 
 struct range {
     uint32_t first;
@@ -164,7 +164,7 @@ size_t width_of(struct slice text)
         size_t skip = colour_len(text);
         if (skip == 0) {
             uint32_t rune = 0xfffd;
-            skip = utf8_decode(text.data, text.len, &rune);
+            skip = utf8_decode(text, &rune);
             width += width_of_rune(skip == 0 ? 0xfffd : rune);
             skip = skip == 0 ? 1 : skip;
         }

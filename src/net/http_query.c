@@ -2,14 +2,6 @@
 #include "base/mem.h"
 #include "net/http.h"
 
-static int hex_value(uint8_t c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 FALLIBLE http_unescape(struct slice text, bool is_query, struct arena *arena, struct slice *out)
 {
     uint8_t *bytes = arena_alloc(arena, text.len + 1);

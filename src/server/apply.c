@@ -62,24 +62,35 @@ uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request)
     return QUOTA_KEY_OVERHEAD + request->key.len + request->value.len;
 }
 
-static uint64_t cost_branch(Etcdserverpb__RequestOp **ops, size_t count)
+static uint64_t cost_txn(const Etcdserverpb__TxnRequest *request, size_t depth);
+
+static uint64_t cost_branch(Etcdserverpb__RequestOp **ops, size_t count, size_t depth)
 {
     uint64_t cost = 0;
     for (size_t i = 0; i < count; i++) {
         if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) {
             cost += apply_cost_put(ops[i]->request_put);
         } else if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
-            cost += apply_cost_txn(ops[i]->request_txn);
+            cost += cost_txn(ops[i]->request_txn, depth + 1);
         }
     }
     return cost;
 }
 
+/* What lies deeper than anything that is applied costs nothing. */
+static uint64_t cost_txn(const Etcdserverpb__TxnRequest *request, size_t depth)
+{
+    if (depth > TXN_DEPTH_MAX) {
+        return 0;
+    }
+    uint64_t success = cost_branch(request->success, request->n_success, depth);
+    uint64_t failure = cost_branch(request->failure, request->n_failure, depth);
+    return success > failure ? success : failure;
+}
+
 uint64_t apply_cost_txn(const Etcdserverpb__TxnRequest *request)
 {
-    uint64_t success = cost_branch(request->success, request->n_success);
-    uint64_t failure = cost_branch(request->failure, request->n_failure);
-    return success > failure ? success : failure;
+    return cost_txn(request, 1);
 }
 
 bool apply_has_room(const struct apply *apply, uint64_t cost)

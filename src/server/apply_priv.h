@@ -6,6 +6,9 @@
 
 #include "codec/pb.h"
 
+/* Transactions inside transactions in an entry of the log: Go's decoder ends there. */
+#define TXN_DEPTH_MAX 10000
+
 struct apply {
     struct apply_options options;
     uint64_t term;

@@ -13,8 +13,6 @@ typedef Etcdserverpb__TxnRequest TxnRequest;
 typedef Etcdserverpb__RequestOp RequestOp;
 typedef Etcdserverpb__Compare Compare;
 
-#define TXN_DEPTH_MAX 10000 /* Go's decoder ends there */
-
 struct path {
     bool *taken; /* in the arena */
     size_t count;

@@ -62,7 +62,7 @@ struct server_request {
         REQUEST_WORKING,  /* a job or a compaction works on it */
         REQUEST_DONE,
     } state;
-    void *attachment; /* the log entry's payload while proposed */
+    void *attachment; /* the log entry's payload while proposed: a reference */
     uint64_t index;   /* the read index to wait for */
 
     /* The answer. */

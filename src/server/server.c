@@ -16,14 +16,20 @@
 
 /* ---- finishing ------------------------------------------------------------------------------ */
 
+void server__detach(struct server_request *request)
+{
+    struct raft_payload *payload = request->attachment;
+    if (payload != NULL) {
+        payload->attached = NULL;
+        raft_payload_unref(&payload);
+        request->attachment = NULL;
+    }
+}
+
 void server__finish(struct server *server, struct server_request *request, enum status status)
 {
     ASSERT(request->state != REQUEST_DONE);
-    if (request->attachment != NULL) {
-        struct raft_payload *payload = request->attachment;
-        payload->attached = NULL;
-        request->attachment = NULL;
-    }
+    server__detach(request);
     if (status != STATUS_OK && request_is_write(request->kind)) {
         server_metrics_proposal_failed(server->metrics);
     }
@@ -117,7 +123,6 @@ static void propose(struct server *server, struct server_request *request)
     list_add_tail(&server->proposed, &request->link);
     server_metrics_proposed(server->metrics);
     node_propose(server->node, payload, true);
-    raft_payload_unref(&payload);
 }
 
 void server_submit(struct server *server, struct server_request *request)
@@ -300,7 +305,7 @@ static void on_compact_timer(struct timer *timer)
 
 void server__compact_soon(struct server *server)
 {
-    if (!timer_running(&server->compact_timer)) {
+    if (!server->is_stopping && !timer_running(&server->compact_timer)) {
         timer_start(server->loop, &server->compact_timer, loop_now(server->loop));
     }
 }
@@ -435,15 +440,16 @@ void server_start(struct server *server)
     kick(server);
 }
 
-static void stop_step(struct task *task)
+/* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
+static void on_stopping(struct hook *hook)
 {
-    struct server *server = CONTAINER_OF(task, struct server, stop_task);
+    struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
     if (!is_idle) {
-        loop_task_add(server->loop, LOOP_CLOSE, task);
         return;
     }
+    loop_hook_remove(&server->stop_hook);
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     loop_task_remove(&server->kick_task);
@@ -469,8 +475,8 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->confirmed, STATUS_STOPPED);
     finish_all(server, &server->immediate, STATUS_STOPPED);
     finish_all(server, &server->compacting, STATUS_STOPPED);
-    task_init(&server->stop_task, stop_step);
-    loop_task_add(server->loop, LOOP_CLOSE, &server->stop_task);
+    loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
+    loop_wake(server->loop);
 }
 
 void server_free(struct server **server)

@@ -117,7 +117,7 @@ struct raft_payload *server__encode_publish(struct server *server)
                         slice_str(server->config->advertise_client_urls.items[i].text));
     }
     member_encode_attributes(&self, &value);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", server->member_id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", server->member_id);
     buf_append_byte(&value, 0);
     struct raft_payload *payload = v2_put(server, path, (char *)value.data);
     buf_fini(&value);
@@ -244,17 +244,11 @@ static void apply_conf_change(struct server *server, const struct raft_entry *en
 
 /* ---- v2 requests ---------------------------------------------------------------------------- */
 
-static void apply_attributes(struct server *server, member_id id, struct slice value, bool writes)
+/* A member publishes its name and client URLs. */
+static void apply_attributes(struct server *server, member_id id, struct slice name,
+                             const struct member_urls *client_urls, bool writes)
 {
-    struct member attributes = {0};
-    struct errbuf why;
-    if (member_decode_attributes(value, &attributes, &why) != ERR_OK) {
-        fatal("the log holds member attributes that cannot be read (%s); restore this member from "
-              "a snapshot or replace it",
-              why.text);
-    }
-    enum err err = member_set_attributes(server->members, id, slice_str(attributes.name),
-                                         &attributes.client_urls);
+    enum err err = member_set_attributes(server->members, id, name, client_urls);
     const struct member *member = member_set_find(server->members, id);
     if (err == ERR_OK && writes) {
         server__member_rows_put(server, member);
@@ -264,7 +258,34 @@ static void apply_attributes(struct server *server, member_id id, struct slice v
         banner_published(server->config, &self);
         server__ready(server);
     }
+}
+
+static void apply_v2_attributes(struct server *server, member_id id, struct slice json, bool writes)
+{
+    struct member attributes = {0};
+    struct errbuf why;
+    if (member_decode_attributes(json, &attributes, &why) != ERR_OK) {
+        fatal("the log holds member attributes that cannot be read (%s); restore this member from "
+              "a snapshot or replace it",
+              why.text);
+    }
+    apply_attributes(server, id, slice_str(attributes.name), &attributes.client_urls, writes);
     member_fini(&attributes);
+}
+
+static void apply_v3_attributes(struct server *server,
+                                const Membershippb__ClusterMemberAttrSetRequest *set)
+{
+    const Membershippb__Attributes *attributes = set->member_attributes;
+    struct member_urls urls = {0};
+    if (attributes == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < attributes->n_client_urls; i++) {
+        member_urls_add(&urls, slice_str(attributes->client_urls[i]));
+    }
+    apply_attributes(server, set->member_id, slice_str(attributes->name), &urls, true);
+    member_urls_fini(&urls);
 }
 
 static void apply_version(struct server *server, struct slice version, bool writes)
@@ -285,9 +306,14 @@ static void apply_version(struct server *server, struct slice version, bool writ
 /* "/0/members/<hex id>/attributes" */
 static bool attributes_path(const char *path, member_id *out)
 {
-    int end = 0;
-    return sscanf(path, "/0/members/%16" SCNx64 "/attributes%n", out, &end) == 1 && end > 0 &&
-           path[end] == '\0';
+    static const char prefix[] = "/0/members/";
+    struct slice rest = slice_str(path);
+    struct slice id;
+    if (!slice_starts(rest, slice_str(prefix))) {
+        return false;
+    }
+    rest = slice_split(slice_skip(rest, strlen(prefix)), '/', &id);
+    return slice_eq_str(rest, "attributes") && slice_hex_to_u64(id, out) == ERR_OK;
 }
 
 static void apply_v2(struct server *server, const Etcdserverpb__Request *request, raft_index index,
@@ -298,7 +324,7 @@ static void apply_v2(struct server *server, const Etcdserverpb__Request *request
         return; /* expires keys of the v2 API, of which there are none; or reads one */
     }
     if (strcmp(request->method, "PUT") == 0 && attributes_path(request->path, &id)) {
-        apply_attributes(server, id, slice_str(request->val), writes);
+        apply_v2_attributes(server, id, slice_str(request->val), writes);
         return;
     }
     if (strcmp(request->method, "PUT") == 0 && strcmp(request->path, "/0/version") == 0) {
@@ -383,9 +409,7 @@ static void apply_attached(struct server *server, struct server_request *request
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
-            struct raft_payload *payload = request->attachment;
-            payload->attached = NULL;
-            request->attachment = NULL;
+            server__detach(request);
             request->state = REQUEST_WORKING;
             list_del(&request->link);
             list_add_tail(&server->compacting, &request->link);
@@ -438,20 +462,7 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     } else if (request->cluster_version_set != NULL) {
         apply_version(server, slice_str(request->cluster_version_set->ver), true);
     } else if (request->cluster_member_attr_set != NULL) {
-        struct buf json = {0};
-        const Membershippb__ClusterMemberAttrSetRequest *set = request->cluster_member_attr_set;
-        struct member member = {.id = set->member_id};
-        if (set->member_attributes != NULL) {
-            member.name = mem_strdup(set->member_attributes->name);
-            for (size_t i = 0; i < set->member_attributes->n_client_urls; i++) {
-                member_urls_add(&member.client_urls,
-                                slice_str(set->member_attributes->client_urls[i]));
-            }
-            member_encode_attributes(&member, &json);
-            apply_attributes(server, set->member_id, slice_str(buf_cstr(&json)), true);
-        }
-        member_fini(&member);
-        buf_fini(&json);
+        apply_v3_attributes(server, request->cluster_member_attr_set);
     } else {
         fatal("log entry %" PRIu64 " needs users or roles, which this version does not apply yet; "
               "start the etcd that wrote this directory and stop it cleanly",

@@ -70,13 +70,15 @@ struct server {
 
     void (*stopped)(void *ctx);
     void *stopped_ctx;
-    struct task stop_task;
+    struct hook stop_hook;
     struct task kick_task;
 
     struct arena scratch; /* one entry's decoded request */
 };
 
 /* server.c */
+/* The entry no longer belongs to the request: it is applied from its bytes, or has been applied. */
+void server__detach(struct server_request *request);
 void server__finish(struct server *server, struct server_request *request, enum status status);
 void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);

@@ -2,6 +2,8 @@
 
 #include "unit.h"
 
+#include "base/mem.h"
+
 static void add(struct member_set *set, member_id id, const char *peer_url, bool is_learner)
 {
     struct member member = {.id = id, .is_learner = is_learner};
@@ -112,6 +114,28 @@ TEST(member, the_v2_document_carries_the_whole_set)
     buf_fini(&text);
     member_urls_fini(&urls);
     member_set_free(&back);
+    member_set_free(&set);
+}
+
+/* As Go prints an id. A padded name would be a second member to a Go etcd, which then writes the
+ * attributes under the other one. */
+TEST(member, ids_have_no_leading_zeros_in_the_v2_document)
+{
+    struct member_set *set = member_set_new(7);
+    struct member member = {.id = 0x01786bd6eb94d8d2u, .name = mem_strdup("a")};
+    struct buf text = {0};
+    member_urls_add(&member.peer_urls, SLICE("http://127.0.0.1:2380"));
+    assert_int_equal(member_set_add(set, &member), ERR_OK);
+    assert_int_equal(member_set_remove(set, 0x0fu), ERR_NOT_FOUND);
+    member_set_encode_v2(set, 12, &text);
+    assert_non_null(strstr(buf_cstr(&text), "\"1786bd6eb94d8d2\":"));
+    assert_non_null(strstr(buf_cstr(&text), "\"/0/members/1786bd6eb94d8d2\""));
+    assert_non_null(strstr(buf_cstr(&text), "\"/0/members/1786bd6eb94d8d2/attributes\""));
+    assert_non_null(strstr(buf_cstr(&text), "\"/0/members/1786bd6eb94d8d2/raftAttributes\""));
+    assert_non_null(strstr(buf_cstr(&text), "\"/0/removed_members/f\""));
+    assert_null(strstr(buf_cstr(&text), "01786bd6eb94d8d2"));
+    buf_fini(&text);
+    member_fini(&member);
     member_set_free(&set);
 }
 

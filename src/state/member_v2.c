@@ -48,19 +48,19 @@ static void member_encode(struct buf *out, const struct member *member, uint64_t
 {
     struct buf text = {0};
     char path[96];
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64, member->id);
-    buf_printf(out, "\"%016" PRIx64 "\":", member->id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64, member->id);
+    buf_printf(out, "\"%" PRIx64 "\":", member->id);
     node_open(out, path, index, SLICE_EMPTY);
     buf_append_byte(out, '{');
     if (member->name[0] != '\0' || member->client_urls.count > 0) {
-        snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/attributes", member->id);
+        snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/attributes", member->id);
         member_encode_attributes(member, &text);
         node_file(out, "attributes", path, index, buf_slice(&text));
         buf_append_byte(out, ',');
     }
     buf_reset(&text);
     member_encode_raft_attributes(member, &text);
-    snprintf(path, sizeof(path), "/0/members/%016" PRIx64 "/raftAttributes", member->id);
+    snprintf(path, sizeof(path), "/0/members/%" PRIx64 "/raftAttributes", member->id);
     node_file(out, "raftAttributes", path, index, buf_slice(&text));
     buf_append_str(out, "}}");
     buf_fini(&text);
@@ -74,7 +74,7 @@ static void removed_encode(struct buf *out, const struct member_set *set, uint64
     for (size_t i = 0; i < member_set_removed_count(set); i++) {
         char name[24];
         char path[64];
-        snprintf(name, sizeof(name), "%016" PRIx64, member_set_removed_at(set, i));
+        snprintf(name, sizeof(name), "%" PRIx64, member_set_removed_at(set, i));
         snprintf(path, sizeof(path), "/0/removed_members/%s", name);
         if (i > 0) {
             buf_append_byte(out, ',');
@@ -155,24 +155,6 @@ static const struct json *child(const struct json *node, const char *name)
     return json_get(json_get(node, "Children"), name);
 }
 
-static FALLIBLE hex_id(struct slice text, member_id *out)
-{
-    uint64_t id = 0;
-    if (text.len == 0 || text.len > 16) {
-        return ERR_CORRUPT;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.data[i];
-        uint8_t digit = (uint8_t)(c >= '0' && c <= '9' ? c - '0' : c - 'a' + 10);
-        if (digit > 15) {
-            return ERR_CORRUPT;
-        }
-        id = id << 4 | digit;
-    }
-    *out = id;
-    return ERR_OK;
-}
-
 static FALLIBLE member_decode(struct member_set *set, const struct json *node, struct errbuf *why)
 {
     struct member attributes = {0};
@@ -184,7 +166,7 @@ static FALLIBLE member_decode(struct member_set *set, const struct json *node, s
     if (err == ERR_OK) {
         err = member_decode_attributes(own, &attributes, why);
     }
-    if (err == ERR_OK && hex_id(node->key, &member.id) != ERR_OK) {
+    if (err == ERR_OK && slice_hex_to_u64(node->key, &member.id) != ERR_OK) {
         err = errf(why, ERR_CORRUPT, "v2 store: a member's name is no id");
     }
     if (err == ERR_OK) {
@@ -213,7 +195,7 @@ static FALLIBLE cluster_decode(struct member_set *set, const struct json *cluste
     if (removed != NULL && removed->kind == JSON_OBJECT) {
         for (const struct json *node = removed->children.first; node != NULL; node = node->next) {
             member_id id;
-            if (hex_id(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
+            if (slice_hex_to_u64(node->key, &id) != ERR_OK || member_set_find(set, id) != NULL) {
                 return errf(why, ERR_CORRUPT, "v2 store: a removed member's name is no free id");
             }
             enum err gone = member_set_remove(set, id);

@@ -35,33 +35,17 @@ static bool ends_with(const char *name, const char *suffix)
     return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
 }
 
-static bool parse_hex16(const char *text, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < 16; i++) {
-        char c = text[i];
-        if (c >= '0' && c <= '9') {
-            value = value << 4 | (uint64_t)(c - '0');
-        } else if (c >= 'a' && c <= 'f') {
-            value = value << 4 | (uint64_t)(c - 'a' + 10);
-        } else {
-            return false;
-        }
-    }
-    *out = value;
-    return true;
-}
-
 static bool parse_snap_name(const char *name, struct wal_position *out)
 {
     return strlen(name) == SNAP_NAME_LEN && ends_with(name, ".snap") && name[16] == '-' &&
-           parse_hex16(name, &out->term) && parse_hex16(name + 17, &out->index);
+           slice_hex_to_u64(slice_of(name, 16), &out->term) == ERR_OK &&
+           slice_hex_to_u64(slice_of(name + 17, 16), &out->index) == ERR_OK;
 }
 
 static bool parse_snap_db_name(const char *name, raft_index *out)
 {
     return strlen(name) == SNAP_DB_NAME_LEN && ends_with(name, ".snap.db") &&
-           parse_hex16(name, out);
+           slice_hex_to_u64(slice_of(name, 16), out) == ERR_OK;
 }
 
 /* The names of a directory that a predicate accepts, in byte order. */

@@ -15,27 +15,11 @@ char *wal__path(const char *dir, struct wal__segment segment)
                       (unsigned long long)segment.first);
 }
 
-static bool parse_hex16(const char *text, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < 16; i++) {
-        char c = text[i];
-        if (c >= '0' && c <= '9') {
-            value = value << 4 | (uint64_t)(c - '0');
-        } else if (c >= 'a' && c <= 'f') {
-            value = value << 4 | (uint64_t)(c - 'a' + 10);
-        } else {
-            return false;
-        }
-    }
-    *out = value;
-    return true;
-}
-
 bool wal__name_parse(const char *name, struct wal__segment *out)
 {
     return strlen(name) == NAME_LEN && strcmp(name + 33, ".wal") == 0 && name[16] == '-' &&
-           parse_hex16(name, &out->seq) && parse_hex16(name + 17, &out->first);
+           slice_hex_to_u64(slice_of(name, 16), &out->seq) == ERR_OK &&
+           slice_hex_to_u64(slice_of(name + 17, 16), &out->first) == ERR_OK;
 }
 
 void wal__segments_fini(struct wal__segments *segments)

@@ -97,10 +97,13 @@ def metrics_are_what_promtool_accepts():
                  "etcdc_loop_stall_seconds_bucket"):
         contains(body, name)
     judge = subprocess.run([which("promtool"), "check", "metrics"], input=body, capture_output=True, text=True, check=False)
-    # promtool's linter has opinions on etcd's own names; errors are what must not be there.
-    judged = judge.stdout + judge.stderr
-    if "error while linting" in judged or judge.returncode == 1:
-        raise AssertionError(judged)
+    # The linter's advice is about names that etcd chose and dashboards use; it says the same of a
+    # real etcd. Anything else it says is our mistake.
+    etcds_own = {"etcd_debugging_mvcc_keys_total", "etcd_disk_wal_write_bytes_total", "etcd_server_health_failures",
+                 "etcd_server_health_success", "etcd_server_proposals_applied_total",
+                 "etcd_server_proposals_committed_total"}
+    others = [line for line in (judge.stdout + judge.stderr).splitlines() if line.split(" ")[0] not in etcds_own]
+    equal(others, [])
 
 
 @test
