@@ -2,9 +2,10 @@
 """gRPC over HTTP/2 as it looks on the wire, row by row of the protocol facts etcd's clients rely on.
 
 usage: grpc_wire_test.py ECHO_SERVER                    starts it on a free port
-       grpc_wire_test.py --target HOST:PORT [--old]     runs against a server that is there
+       grpc_wire_test.py --target HOST:PORT [--ours | --old]    runs against a server that is there
 
-Every case that a real etcd understands too uses etcdserverpb.KV/Range; --target runs only those.
+Every case that a real etcd understands too uses etcdserverpb.KV/Range; --target runs only those,
+and with --ours also those where this project's etcd is stricter or says it in other words.
 --old marks etcd 3.4, whose gRPC library is older: cases it is known to answer otherwise are skipped.
 Prints TAP. Needs python3-h2; skipped without it.
 """
@@ -200,9 +201,9 @@ class Client:
 CASES = []
 
 
-def case(also_etcd=True, old=True):
+def case(also_etcd=True, old=True, ours=None):
     def register(run):
-        CASES.append((run, also_etcd, old))
+        CASES.append((run, also_etcd, old, also_etcd if ours is None else ours))
         return run
     return register
 
@@ -401,7 +402,7 @@ def a_length_over_the_limit_is_refused_before_the_message(client):
           ("8", "grpc: received message larger than max (4294967295 vs. 2097152)"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_gzip_bomb_is_stopped(client):
     fields = GRPC + [("grpc-encoding", "gzip")]
     answer = client.call(message(gzip.compress(b"\0" * 50000000), 1), fields=fields)
@@ -409,7 +410,7 @@ def a_gzip_bomb_is_stopped(client):
           ("8", "grpc: received message after decompression larger than max 2097152"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def what_is_not_gzip_is_refused(client):
     fields = GRPC + [("grpc-encoding", "gzip")]
     answer = client.call(message(b"not gzip at all", 1), fields=fields)
@@ -417,18 +418,18 @@ def what_is_not_gzip_is_refused(client):
           ("13", "grpc: failed to decompress the message: gzip: invalid header"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def bad_binary_metadata(client):
     answer = client.call(message(KEY), fields=GRPC + [("x-bin", "!!!!")])
     equal((answer.field(":status"), answer.status), ("400", "13"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_request_without_a_message(client):
     refused(client.call(), "2", "EOF")
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_request_with_half_a_message(client):
     refused(client.call(message(b"hello")[:7]), "2", "unexpected EOF")
 
@@ -489,7 +490,7 @@ def too_many_pings_end_in_goaway(client):
     equal(client.goaway, (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def rapid_reset_ends_in_goaway(client):
     for _ in range(4000):
         if client.closed or client.goaway:
@@ -501,14 +502,14 @@ def rapid_reset_ends_in_goaway(client):
     equal(client.goaway, (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_resets"))
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_header_list_over_16_kib_costs_the_stream(client):
     answer = client.call(message(KEY), fields=GRPC + [("x", "v" * 17000)])
     equal(answer.reset is not None, True)
     equal(client.call(message(KEY)).status, "0")
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_continuation_flood_ends_the_connection(client):
     client.raw(b"\0\0\1\1\0\0\0\0\1\x83")
     for _ in range(100):
@@ -526,20 +527,20 @@ def data_on_an_idle_stream_is_a_connection_error(client):
     equal(client.goaway[0], h2.errors.ErrorCodes.PROTOCOL_ERROR)
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def an_even_stream_is_a_connection_error(client):
     client.raw(b"\0\0\3\1\5\0\0\0\2\x83\x86\x84")
     client.wait_closed()
     equal(client.goaway[0], h2.errors.ErrorCodes.PROTOCOL_ERROR)
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def an_upper_case_name_is_malformed(client):
     answer = client.call(message(KEY), fields=GRPC + [("X-Upper", "v")])
     equal(answer.reset, h2.errors.ErrorCodes.PROTOCOL_ERROR)
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def connection_fields_are_malformed(client):
     answer = client.call(message(KEY), fields=GRPC + [("connection", "keep-alive")])
     equal(answer.reset, h2.errors.ErrorCodes.PROTOCOL_ERROR)
@@ -571,7 +572,7 @@ def malformed(client, head, fields=None, data=None):
     equal(client.call(message(KEY)).status, "0")
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def a_request_lacks_nothing(client):
     for i in range(len(HEAD)):
         malformed(client, HEAD[:i] + HEAD[i + 1:])
@@ -600,7 +601,7 @@ def a_value_has_no_control_characters(client):
     malformed(client, HEAD, GRPC + [("x", "a\nb")])
 
 
-@case(also_etcd=False)
+@case(also_etcd=False, ours=True)
 def te_asks_for_trailers_only(client):
     malformed(client, HEAD, [GRPC[0], ("te", "gzip")])
 
@@ -691,17 +692,17 @@ def main():
         return 2
     process = None
     is_old = "--old" in args
-    if args[0] == "--target":
-        host, port = args[1].rsplit(":", 1)
+    if "--target" in args:
+        host, port = args[args.index("--target") + 1].rsplit(":", 1)
         address = (host, int(port))
-        cases = [c for c in CASES if c[1]]
+        cases = [c for c in CASES if c[3 if "--ours" in args else 1]]
     else:
         process, address = start_echo(args[0])
         cases = CASES
     print("1..%d" % (len(cases) + (process is not None)))
     failed = 0
     number = 0
-    for run, _, old in cases:
+    for run, _, old, _ in cases:
         number += 1
         name = run.__name__.replace("_", " ")
         if is_old and not old:
