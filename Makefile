@@ -25,7 +25,7 @@ debug: deps ## debug build, slow checks on, in build/debug
 	@test -f build/debug/build.ninja || $(MESON) setup build/debug --buildtype=debug
 	@$(NINJA) -C build/debug
 
-release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl}
+release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl,benchmark}
 	@test -f build/release/build.ninja || $(MESON) setup build/release --buildtype=release \
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled -Dbenches=false
 	@$(NINJA) -C build/release
