@@ -8,12 +8,13 @@ TIME ?= 60
 NINJA := ninja -j $(JOBS)
 
 .DEFAULT_GOAL := debug
-.PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e fmt \
-        fmt-check lint layers fuzz bench cover clean deps deps-test
+.PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
+        fmt fmt-check lint layers fuzz bench bench-compare bench-instructions cover clean deps \
+        deps-test
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
-	    awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	    awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 deps: ## install what building needs (Debian packages, only those missing; root or sudo)
 	@tools/setup build
@@ -25,7 +26,7 @@ debug: deps ## debug build, slow checks on, in build/debug
 	@test -f build/debug/build.ninja || $(MESON) setup build/debug --buildtype=debug
 	@$(NINJA) -C build/debug
 
-release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl}
+release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl,benchmark}
 	@test -f build/release/build.ninja || $(MESON) setup build/release --buildtype=release \
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled -Dbenches=false
 	@$(NINJA) -C build/release
@@ -87,6 +88,15 @@ bench: deps ## one micro-benchmark: make bench B=bolt
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled
 	@$(NINJA) -C build/bench
 	@build/bench/test/$(B)_bench
+
+bench-compare: deps-test release ## measure beside Go etcd into bench/results; ROUNDS=5 KEYS=1000000
+	@tools/bench-compare
+
+bench-instructions: deps ## instructions of one operation each, under callgrind
+	@test -f build/instructions/build.ninja || $(MESON) setup build/instructions \
+	    --buildtype=release -Doptimization=2 -Ddebug=true -Dtests=disabled
+	@$(NINJA) -C build/instructions
+	@tools/bench-instructions
 
 cover: deps-test ## line coverage of the unit tests in build/cover/index.html
 	@tools/setup cover

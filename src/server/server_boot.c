@@ -59,8 +59,7 @@ static FALLIBLE make_dirs(struct boot *boot)
     TRY(make_dir(boot, boot->config->data_dir));
     TRY(make_dir(boot, config_member_dir(boot->config)));
     TRY(make_dir(boot, config_snap_dir(boot->config)));
-    boot->has_log = wal_exists(boot->disk, config_wal_dir(boot->config));
-    return ERR_OK;
+    return wal_exists(boot->disk, config_wal_dir(boot->config), &boot->has_log, boot->why);
 }
 
 /* ---- snapshot, database, log ------------------------------------------------------------------
@@ -298,6 +297,22 @@ static FALLIBLE load_members(struct boot *boot)
                          : err_wrap(boot->why, err, "snapshot at %" PRIu64, boot->snap.index);
 }
 
+/* Entries up to the database's index are taken as applied: with a log that ends before it, or none,
+ * new entries would be skipped. */
+static FALLIBLE check_log_reaches_database(struct boot *boot, raft_index last)
+{
+    uint64_t consistent = backend_consistent_index(boot->server->backend);
+    if (consistent <= last) {
+        return ERR_OK;
+    }
+    return errf(boot->why, ERR_CORRUPT,
+                "the log in %s %s, but the database %s holds entries up to %" PRIu64
+                "; put the log back (is it in another --wal-dir?), restore this member from a "
+                "snapshot, or replace it",
+                config_wal_dir(boot->config), last == 0 ? "is missing" : "ends too early",
+                config_backend_path(boot->config), consistent);
+}
+
 /* ---- the two ways ------------------------------------------------------------------------------
  */
 
@@ -310,6 +325,7 @@ static FALLIBLE boot_member(struct boot *boot)
     }
     TRY(open_backend(boot));
     if (!boot->has_log) {
+        TRY(check_log_reaches_database(boot, 0));
         TRY(identity_from_flags(boot, &self));
         TRY(create_log(boot));
     }
@@ -323,8 +339,8 @@ static FALLIBLE boot_member(struct boot *boot)
     struct raft_status status;
     raft_status(raft, &status);
     bool is_bare = status.last_index == 0 && !boot->contents.has_hard_state;
-    enum err err = ERR_OK;
-    if (is_bare) {
+    enum err err = check_log_reaches_database(boot, status.last_index);
+    if (err == ERR_OK && is_bare) {
         err = self == NULL ? identity_again(boot, &self) : ERR_OK;
         err = err == ERR_OK ? found(boot, raft, self) : err;
     }
