@@ -195,16 +195,16 @@ static FALLIBLE identity_from_flags(struct boot *boot, const struct url_map_entr
 static FALLIBLE identity_again(struct boot *boot, const struct url_map_entry **self_out)
 {
     struct server *server = boot->server;
-    uint64_t member_id = server->member_id;
+    uint64_t own_id = server->member_id;
     uint64_t cluster_id = server->cluster_id;
     TRY(identity_from_flags(boot, self_out));
-    if (server->member_id != member_id || server->cluster_id != cluster_id) {
+    if (server->member_id != own_id || server->cluster_id != cluster_id) {
         return errf(boot->why, ERR_INVALID,
                     "the log in %s was begun with other flags, by member %" PRIx64
                     " of cluster %" PRIx64
                     ", and holds no entry; start with those flags, or remove "
                     "the data directory",
-                    config_wal_dir(boot->config), member_id, cluster_id);
+                    config_wal_dir(boot->config), own_id, cluster_id);
     }
     return ERR_OK;
 }
