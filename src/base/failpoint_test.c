@@ -133,8 +133,7 @@ TEST(failpoint, what_is_no_term_is_refused_and_changes_nothing)
         "-1*panic",
         "return(\"x\")",
         "sleep(99999999999999999999)",
-        "1*off->1*off->1*off->1*off->"
-        "1*off->1*off->1*off->1*off->1*off",
+        "1*off->1*off->1*off->1*off->1*off->1*off->1*off->1*off->1*off",
     };
     char large[300];
     memset(large, ' ', sizeof(large));
