@@ -8,12 +8,13 @@ TIME ?= 60
 NINJA := ninja -j $(JOBS)
 
 .DEFAULT_GOAL := debug
-.PHONY: help debug release asan tsan fuzz-build run test test-long check unit corpus e2e fmt \
-        fmt-check lint layers fuzz bench cover clean deps deps-test
+.PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
+        fmt fmt-check lint layers fuzz bench bench-compare bench-instructions cover clean deps \
+        deps-test
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
-	    awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	    awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 deps: ## install what building needs (Debian packages, only those missing; root or sudo)
 	@tools/setup build
@@ -25,7 +26,7 @@ debug: deps ## debug build, slow checks on, in build/debug
 	@test -f build/debug/build.ninja || $(MESON) setup build/debug --buildtype=debug
 	@$(NINJA) -C build/debug
 
-release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl}
+release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl,benchmark}
 	@test -f build/release/build.ninja || $(MESON) setup build/release --buildtype=release \
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled -Dbenches=false
 	@$(NINJA) -C build/release
@@ -41,11 +42,16 @@ tsan: deps-test ## build with TSan and run the unit tests
 	@$(NINJA) -C build/tsan
 	@$(MESON) test -C build/tsan --no-rebuild --print-errorlogs --suite unit
 
+failpoints: deps ## the server with failpoints, for crash tests, in build/failpoints
+	@test -f build/failpoints/build.ninja || $(MESON) setup build/failpoints --buildtype=debug \
+	    -Doptimization=1 -Dfailpoints=true -Dtests=disabled -Dbenches=false
+	@$(NINJA) -C build/failpoints etcd
+
 run: release ## build, then serve one member on 127.0.0.1:2379 with its data in ./default.etcd
 	@exec build/release/etcd
 
 test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stock clients; ends with a sum
-	@$(MAKE) --no-print-directory asan release
+	@$(MAKE) --no-print-directory asan release failpoints
 	@tools/run-tests
 
 test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
@@ -61,7 +67,7 @@ unit: asan ## unit tests; T=wal for one module's
 corpus: asan ## replay every fuzz corpus
 	@$(MESON) test -C build/asan --no-rebuild --print-errorlogs --suite corpus
 
-e2e: asan release ## only the tests that start the real binary; T=book for one
+e2e: asan release failpoints ## only the tests that start the real binary; T=book for one
 	@tools/run-tests e2e $(T)
 
 fuzz-build: deps
@@ -79,6 +85,15 @@ bench: deps ## one micro-benchmark: make bench B=bolt
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled
 	@$(NINJA) -C build/bench
 	@build/bench/test/$(B)_bench
+
+bench-compare: deps-test release ## measure beside Go etcd into bench/results; ROUNDS=5 KEYS=1000000
+	@tools/bench-compare
+
+bench-instructions: deps ## instructions of one operation each, under callgrind
+	@test -f build/instructions/build.ninja || $(MESON) setup build/instructions \
+	    --buildtype=release -Doptimization=2 -Ddebug=true -Dtests=disabled
+	@$(NINJA) -C build/instructions
+	@tools/bench-instructions
 
 cover: deps-test ## line coverage of the unit tests in build/cover/index.html
 	@tools/setup cover

@@ -144,6 +144,9 @@ static FALLIBLE value_set(struct pflag_set *set, struct pflag *flag, const char 
     case PFLAG_UINT64:
         err = go_parse_uint(text, 0, 64, &flag->unsigned_number, &cause);
         return err == ERR_OK ? err : number_error("ParseUint", value, &cause, why);
+    case PFLAG_FLOAT64:
+        err = go_parse_float(text, &flag->real, &cause);
+        return err == ERR_OK ? err : number_error("ParseFloat", value, &cause, why);
     case PFLAG_DURATION:
         err = go_parse_duration(text, &flag->number, &cause);
         if (err != ERR_OK) {
@@ -253,6 +256,20 @@ int64_t pflag_i64(const struct pflag_set *set, const char *name)
     const struct pflag *flag = defined(set, name);
     ASSERT(flag->spec->type == PFLAG_INT64 || flag->spec->type == PFLAG_DURATION);
     return flag->number;
+}
+
+uint64_t pflag_u64(const struct pflag_set *set, const char *name)
+{
+    const struct pflag *flag = defined(set, name);
+    ASSERT(flag->spec->type == PFLAG_UINT64);
+    return flag->unsigned_number;
+}
+
+double pflag_f64(const struct pflag_set *set, const char *name)
+{
+    const struct pflag *flag = defined(set, name);
+    ASSERT(flag->spec->type == PFLAG_FLOAT64);
+    return flag->real;
 }
 
 const char *pflag_str(const struct pflag_set *set, const char *name)
@@ -456,6 +473,9 @@ void pflag_format(const struct pflag *flag, struct buf *out)
         break;
     case PFLAG_UINT64:
         buf_printf(out, "%llu", (unsigned long long)flag->unsigned_number);
+        break;
+    case PFLAG_FLOAT64:
+        go_format_float_v(flag->real, out);
         break;
     case PFLAG_DURATION:
         go_format_duration(flag->number, out);

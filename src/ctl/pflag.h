@@ -20,6 +20,7 @@ enum pflag_type {
     PFLAG_STRING,   /* any text */
     PFLAG_INT64,    /* Go's int64, prefixes and underscores allowed */
     PFLAG_UINT64,   /* Go's uint */
+    PFLAG_FLOAT64,  /* Go's float64 */
     PFLAG_DURATION, /* nanoseconds; "1m30s" */
     PFLAG_STRINGS,  /* comma separated, CSV quoting; repeats add up */
 };
@@ -41,6 +42,7 @@ struct pflag {
         bool boolean;
         int64_t number; /* PFLAG_INT64, PFLAG_DURATION */
         uint64_t unsigned_number;
+        double real;
         const char *text;
         struct {
             const char **items;
@@ -79,6 +81,8 @@ struct pflag *pflag_find_short(const struct pflag_set *set, char shorthand);
 /* Values by name; the flag must be defined with that type. */
 bool pflag_bool(const struct pflag_set *set, const char *name);
 int64_t pflag_i64(const struct pflag_set *set, const char *name); /* also durations */
+uint64_t pflag_u64(const struct pflag_set *set, const char *name);
+double pflag_f64(const struct pflag_set *set, const char *name);
 const char *pflag_str(const struct pflag_set *set, const char *name);
 bool pflag_changed(const struct pflag_set *set, const char *name);
 

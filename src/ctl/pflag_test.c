@@ -13,6 +13,7 @@ static const struct pflag_spec specs[] = {
     {"rev", 'r', PFLAG_INT64, "0", "revision", NULL},
     {"ops", 0, PFLAG_UINT64, "128", "operations", NULL},
     {"timeout", 0, PFLAG_DURATION, "5s", "timeout", NULL},
+    {"ratio", 0, PFLAG_FLOAT64, "1", "ratio", NULL},
 };
 
 #define WORDS_MAX 8
@@ -71,6 +72,10 @@ TEST(pflag, reads_flags_anywhere_between_arguments)
         {"a|b", "(a)(b)"},
         {"a|--limit=3|b", "limit=3 (a)(b)"},
         {"a|--limit|3|b", "limit=3 (a)(b)"},
+        {"--ratio=2.50|a", "ratio=2.5 (a)"},
+        {"--ratio=x",
+         "invalid argument \"x\" for \"--ratio\" flag: strconv.ParseFloat: parsing \"x\": invalid "
+         "syntax"},
         {"--prefix|a", "prefix=true (a)"},
         {"--prefix=false|a", "prefix=false (a)"},
         {"--prefix|false", "prefix=true (false)"},

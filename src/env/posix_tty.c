@@ -94,3 +94,8 @@ enum err posix_tty_read_password(struct buf *out, struct errbuf *why)
     release_signals(before);
     return err;
 }
+
+bool posix_tty_is_watched(void)
+{
+    return isatty(STDERR_FILENO) == 1;
+}

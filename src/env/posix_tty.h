@@ -11,4 +11,7 @@ size_t posix_tty_read(void *data, size_t len);
  * ERR_IO when standard input cannot be read. */
 FALLIBLE posix_tty_read_password(struct buf *out, struct errbuf *why);
 
+/* Whether a person may be watching standard error. */
+bool posix_tty_is_watched(void);
+
 #endif

@@ -190,6 +190,25 @@ static FALLIBLE identity_from_flags(struct boot *boot, const struct url_map_entr
     return ERR_OK;
 }
 
+/* The log is there and holds no entry: an earlier founding was cut short. It goes on with the
+ * member that the log names; flags that make another one belong to another cluster. */
+static FALLIBLE identity_again(struct boot *boot, const struct url_map_entry **self_out)
+{
+    struct server *server = boot->server;
+    uint64_t own_id = server->member_id;
+    uint64_t cluster_id = server->cluster_id;
+    TRY(identity_from_flags(boot, self_out));
+    if (server->member_id != own_id || server->cluster_id != cluster_id) {
+        return errf(boot->why, ERR_INVALID,
+                    "the log in %s was begun with other flags, by member %" PRIx64
+                    " of cluster %" PRIx64
+                    ", and holds no entry; start with those flags, or remove "
+                    "the data directory",
+                    config_wal_dir(boot->config), own_id, cluster_id);
+    }
+    return ERR_OK;
+}
+
 static FALLIBLE create_log(struct boot *boot)
 {
     struct raftpb_metadata metadata = {.node_id = boot->server->member_id,
@@ -322,7 +341,7 @@ static FALLIBLE boot_member(struct boot *boot)
     bool is_bare = status.last_index == 0 && !boot->contents.has_hard_state;
     enum err err = check_log_reaches_database(boot, status.last_index);
     if (err == ERR_OK && is_bare) {
-        err = self == NULL ? identity_from_flags(boot, &self) : ERR_OK;
+        err = self == NULL ? identity_again(boot, &self) : ERR_OK;
         err = err == ERR_OK ? found(boot, raft, self) : err;
     }
     if (err != ERR_OK) {
