@@ -7,13 +7,14 @@ import os
 import time
 
 from acked import Load, hash_kv
+from datadir import long_form
 from harness import ROOT, Server, Skip, contains, equal, free_port, run, test
 from pbtiny import Client
 
 ETCD = os.path.join(os.environ.get("ETCDC_FAILPOINTS", os.path.join(ROOT, "build/failpoints")), "etcd")
 FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "40",
          "--backend-batch-interval", "10ms", "--log-level", "warn"]
-ROUNDS = 5 if os.environ.get("ETCDC_LONG") == "1" else 1
+ROUNDS = 5 if long_form() else 1
 DEATH_SECONDS = 20
 AT_FOUNDING = ["beforeApplyOneConfChange"]  # passed only when a member joins or a log is replayed
 POINTS = ["afterCommit", "afterStartDBTxn", "beforeApplyOneConfChange", "beforeCommit", "beforeStartDBTxn",

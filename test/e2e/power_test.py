@@ -15,12 +15,13 @@ import subprocess
 import time
 
 from acked import Load, hash_kv
+from datadir import long_form
 from harness import Server, Skip, equal, run, scratch, test, which
 from pbtiny import Client
 
 FS_IOC_GOINGDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
-CUTS = 200 if os.environ.get("ETCDC_LONG") == "1" else 8
+CUTS = 200 if long_form() else 8
 SEED = int(os.environ.get("ETCDC_SEED", "1"))
 MEBIBYTE = 1 << 20
 FLAGS = ["--snapshot-count", "200", "--snapshot-catchup-entries", "50", "--compaction-batch-limit", "40",
