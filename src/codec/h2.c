@@ -591,11 +591,6 @@ bool h2_is_done(const struct h2 *h2)
                            nghttp2_session_want_write(h2->session) == 0);
 }
 
-bool h2_wants_write(const struct h2 *h2)
-{
-    return nghttp2_session_want_write(h2->session) != 0;
-}
-
 bool h2_in_block(const struct h2 *h2)
 {
     return h2->in_block;

@@ -554,11 +554,6 @@ int32_t server_alarm_at(const struct server *server, size_t at, uint64_t *member
     return alarm.type;
 }
 
-struct loop *server_loop(const struct server *server)
-{
-    return server->loop;
-}
-
 const struct config *server_config(const struct server *server)
 {
     return server->config;

@@ -367,6 +367,21 @@ static FALLIBLE boot_member(struct boot *boot)
     return ERR_OK;
 }
 
+/* What the system refuses names the file; what helps is the same for all files. */
+static void add_remedy(enum err err, struct errbuf *why)
+{
+    struct errbuf sentence = *why;
+    const char *remedy = NULL;
+    if (err == ERR_PERM) {
+        remedy = "let etcd read and write it (owner, mode, read-only mount), and start again";
+    } else if (err == ERR_NOSPACE) {
+        remedy = "make room on its file system, and start again";
+    }
+    if (remedy != NULL) {
+        errf(why, err, "%s; %s", sentence.text, remedy);
+    }
+}
+
 FALLIBLE server__boot(struct server *server, struct errbuf *why)
 {
     struct boot boot = {
@@ -379,6 +394,7 @@ FALLIBLE server__boot(struct server *server, struct errbuf *why)
     if (err == ERR_OK) {
         err = boot_member(&boot);
     }
+    add_remedy(err, why);
     wal_close(&boot.wal);
     wal_contents_fini(&boot.contents);
     raft_snapshot_unref(&boot.snapshot);

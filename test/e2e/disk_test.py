@@ -93,7 +93,7 @@ def has_data(server):
 @test
 def a_directory_that_may_not_be_made_is_refused():
     server = as_nobody(Server())
-    refused(server, server.data_dir, "permission denied")
+    refused(server, server.data_dir, "permission denied", "let etcd read and write it")
     equal(os.path.exists(server.data_dir), False)
 
 
@@ -118,7 +118,7 @@ def files_that_may_not_be_written_are_refused_by_name():
     for target in targets:
         mode = os.stat(target).st_mode & 0o777
         os.chmod(target, 0)
-        refused(server, target, "permission denied")
+        refused(server, target, "permission denied", "let etcd read and write it")
         os.chmod(target, mode)
         has_data(server)
     for target in targets[:2]:
@@ -226,7 +226,7 @@ def a_read_only_file_system_is_refused_and_left_as_it_is():
     ctl(server, "put", "k", "v")
     server.stop()
     subprocess.run(["mount", "-o", "remount,ro", point], check=True)
-    refused(server, server.data_dir, "ead-only file system")
+    refused(server, server.data_dir, "ead-only file system", "read-only mount")
     subprocess.run(["mount", "-o", "remount,rw", point], check=True)
     server.start()
     equal(ctl(server, "get", "k", "--print-value-only")[1], "v\n")
@@ -240,7 +240,7 @@ def no_space_for_a_new_member_is_refused_and_starts_once_there_is():
     server = Server(data_dir=os.path.join(point, "data"))
     for leave in (0, 12 * 1024, 2 * MIB, 20 * MIB):  # not even folders; no database; no segment
         fill(point, leave)
-        refused(server, server.data_dir, "no space left on device")
+        refused(server, server.data_dir, "no space left on device", "make room on its file system")
         os.unlink(os.path.join(point, "filler"))
     server.start()
     equal(ctl(server, "put", "k", "v")[1], "OK\n")
