@@ -8,9 +8,9 @@ TIME ?= 60
 NINJA := ninja -j $(JOBS)
 
 .DEFAULT_GOAL := debug
-.PHONY: help debug release asan tsan fuzz-build run test test-long check unit corpus e2e fmt \
-        fmt-check lint layers fuzz bench bench-compare \
-        bench-instructions cover clean deps deps-test
+.PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
+        fmt fmt-check lint layers fuzz bench bench-compare bench-instructions cover clean deps \
+        deps-test
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -42,16 +42,24 @@ tsan: deps-test ## build with TSan and run the unit tests
 	@$(NINJA) -C build/tsan
 	@$(MESON) test -C build/tsan --no-rebuild --print-errorlogs --suite unit
 
+failpoints: deps ## the server with failpoints, for crash tests, in build/failpoints
+	@test -f build/failpoints/build.ninja || $(MESON) setup build/failpoints --buildtype=debug \
+	    -Doptimization=1 -Dfailpoints=true -Dtests=disabled -Dbenches=false
+	@$(NINJA) -C build/failpoints etcd
+
 run: release ## build, then serve one member on 127.0.0.1:2379 with its data in ./default.etcd
 	@exec build/release/etcd
 
 test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stock clients; ends with a sum
-	@$(MAKE) --no-print-directory asan release
+	@$(MAKE) --no-print-directory asan release failpoints
 	@tools/run-tests
 
 test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
 	@ETCDC_LONG=1 tools/run-tests e2e exchange
 	@ETCDC_LONG=1 tools/run-tests e2e kill
+	@ETCDC_LONG=1 tools/run-tests e2e failpoint
+	@ETCDC_LONG=1 tools/run-tests e2e power
+	@ETCDC_LONG=1 tools/run-tests e2e bitrot
 	@tools/fuzz-all $(TIME)
 
 check: test ## the same as `make test`
@@ -62,7 +70,7 @@ unit: asan ## unit tests; T=wal for one module's
 corpus: asan ## replay every fuzz corpus
 	@$(MESON) test -C build/asan --no-rebuild --print-errorlogs --suite corpus
 
-e2e: asan release ## only the tests that start the real binary; T=book for one
+e2e: asan release failpoints ## only the tests that start the real binary; T=book for one
 	@tools/run-tests e2e $(T)
 
 fuzz-build: deps

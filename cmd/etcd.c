@@ -12,6 +12,10 @@
 #include "server/config.h"
 #include "server/server.h"
 
+#ifdef FAILPOINTS
+#include "failpoints.h"
+#endif
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +37,9 @@ struct process {
     struct http_server *http[4];
     size_t http_count;
     size_t http_open;
+#ifdef FAILPOINTS
+    struct http_server *failpoints; /* NULL: not asked for */
+#endif
     struct arena arena; /* addresses */
     int signum;         /* the one that stops us; 0 */
 };
@@ -211,6 +218,7 @@ static void on_signal(int signum, void *ctx)
     banner_closing(p->config);
     mono_ns deadline = loop_now(p->loop) + DRAIN_NS;
     p->http_open = p->http_count;
+    ASSERT(p->http_open > 0); /* there is always a peer listener */
     for (size_t i = 0; i < p->http_count; i++) {
         http_server_stop(p->http[i], deadline, on_http_stopped, p);
     }
@@ -221,6 +229,9 @@ static FALLIBLE start(struct process *p, int argc, char **argv, struct errbuf *w
     const struct config *config = p->config;
     struct process_info info;
     enum config_dir kind;
+#ifdef FAILPOINTS
+    TRY(failpoints_start(p->env, p->loop, &p->failpoints, why));
+#endif
     banner_peer_listeners(config);
     TRY(probe_ports(p, &config->listen_peer_urls, why));
     banner_client_listeners(config);
@@ -267,6 +278,9 @@ static void release(struct process *p)
     for (size_t i = 0; i < p->http_count; i++) {
         http_server_free(&p->http[i]);
     }
+#ifdef FAILPOINTS
+    http_server_free(&p->failpoints);
+#endif
     server_free(&p->server);
     api_free(&p->api);
     metrics_free(&p->metrics);

@@ -376,6 +376,7 @@ def main():
     parser.add_argument("--theirs", default="/usr/bin/etcdctl")
     parser.add_argument("--server", default="etcd")
     parser.add_argument("--port", type=int, default=0, help="0: one that is free")
+    parser.add_argument("--session", action="append", help="only this one: main, auth, quota")
     parser.add_argument("-k", default="", help="print only cases with this word")
     options = parser.parse_args()
     for program in (options.theirs, options.server):
@@ -389,6 +390,8 @@ def main():
             port = probe.getsockname()[1] // 2 * 2
     number = failed = 0
     for name, cases, setup, flags in SESSIONS:
+        if options.session and name not in options.session:
+            continue
         theirs = session(options.theirs, options, port, cases, setup, flags)
         ours = session(options.ours, options, port, cases, setup, flags)
         for case, a, b in zip(cases, theirs, ours):

@@ -109,12 +109,20 @@ struct interval {
     bool is_point;
 };
 
-/* What a branch writes. Lives in the check's arena. */
+/* Intervals in order that do not overlap. */
+struct run {
+    struct interval *items;
+    size_t count;
+};
+
+/* What a branch writes. Deletes are kept in runs, each less than half as long as the one before it:
+ * adding n of them takes O(n log n) in all and asking for a key O(log^2 n), so that no request,
+ * however nested, holds the loop for long. */
+#define RUNS_MAX 64
 struct writes {
-    struct map puts;
-    struct interval *deletes;
-    size_t delete_count;
-    size_t delete_cap;
+    struct map puts; /* in the check's arena */
+    struct run runs[RUNS_MAX];
+    size_t run_count;
 };
 
 static bool put_is(const struct map_node *node, const void *key)
@@ -135,26 +143,81 @@ static void put_add(struct writes *writes, struct arena *arena, struct slice key
     map_insert(&writes->puts, &put->node, hash64(0, key));
 }
 
-static void delete_add(struct writes *writes, struct arena *arena, struct interval interval)
+static void writes_fini(struct writes *writes)
 {
-    if (writes->delete_count == writes->delete_cap) {
-        size_t cap = writes->delete_cap == 0 ? 8 : writes->delete_cap * 2;
-        struct interval *grown = arena_alloc(arena, cap * sizeof(struct interval));
-        if (writes->delete_count > 0) {
-            memcpy(grown, writes->deletes, writes->delete_count * sizeof(struct interval));
-        }
-        writes->deletes = grown;
-        writes->delete_cap = cap;
+    for (size_t i = 0; i < writes->run_count; i++) {
+        mem_free(writes->runs[i].items);
     }
-    writes->deletes[writes->delete_count++] = interval;
+    map_fini(&writes->puts);
+}
+
+/* Adds an interval behind the others, or widens the last of them where the two overlap. */
+static void run_append(struct run *run, const struct interval *next)
+{
+    struct interval *last = run->count == 0 ? NULL : &run->items[run->count - 1];
+    if (last == NULL || (last->is_point ? !slice_eq(last->begin, next->begin)
+                                        : slice_cmp(last->end, next->begin) <= 0)) {
+        run->items[run->count++] = *next;
+    } else if (last->is_point) {
+        *last = *next;
+    } else if (!next->is_point && slice_cmp(last->end, next->end) < 0) {
+        last->end = next->end;
+    }
+}
+
+/* The union of both, whose memory it takes. */
+static struct run run_merge(struct run a, struct run b)
+{
+    struct run out = {.items = mem_array(a.count + b.count, sizeof(struct interval))};
+    size_t i = 0;
+    size_t k = 0;
+    while (i < a.count || k < b.count) {
+        bool take_a =
+            k == b.count || (i < a.count && slice_cmp(a.items[i].begin, b.items[k].begin) <= 0);
+        run_append(&out, take_a ? &a.items[i++] : &b.items[k++]);
+    }
+    mem_free(a.items);
+    mem_free(b.items);
+    return out;
+}
+
+static void run_add(struct writes *writes, struct run run)
+{
+    while (writes->run_count > 0 && writes->runs[writes->run_count - 1].count <= run.count * 2) {
+        run = run_merge(writes->runs[--writes->run_count], run);
+    }
+    ASSERT(writes->run_count < RUNS_MAX);
+    writes->runs[writes->run_count++] = run;
+}
+
+static void delete_add(struct writes *writes, struct interval interval)
+{
+    if (interval.is_point || slice_cmp(interval.begin, interval.end) < 0) {
+        run_add(writes, (struct run){.items = mem_dup(&interval, sizeof(interval)), .count = 1});
+    }
+}
+
+static bool run_has(const struct run *run, struct slice key)
+{
+    size_t low = 0; /* the first interval that begins behind the key */
+    size_t high = run->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (slice_cmp(run->items[middle].begin, key) <= 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    const struct interval *found = low == 0 ? NULL : &run->items[low - 1];
+    return found != NULL &&
+           (found->is_point ? slice_eq(found->begin, key) : slice_cmp(key, found->end) < 0);
 }
 
 static bool is_deleted(const struct writes *writes, struct slice key)
 {
-    for (size_t i = 0; i < writes->delete_count; i++) {
-        const struct interval *del = &writes->deletes[i];
-        int order = slice_cmp(del->begin, key);
-        if (del->is_point ? order == 0 : order <= 0 && slice_cmp(key, del->end) < 0) {
+    for (size_t i = 0; i < writes->run_count; i++) {
+        if (run_has(&writes->runs[i], key)) {
             return true;
         }
     }
@@ -183,10 +246,10 @@ static enum status merge_puts(struct writes *writes, const struct writes *branch
     return STATUS_OK;
 }
 
-static void merge_deletes(struct writes *writes, const struct writes *branch, struct arena *arena)
+static void merge_deletes(struct writes *writes, struct writes *branch)
 {
-    for (size_t i = 0; i < branch->delete_count; i++) {
-        delete_add(writes, arena, branch->deletes[i]);
+    while (branch->run_count > 0) {
+        run_add(writes, branch->runs[--branch->run_count]);
     }
 }
 
@@ -206,11 +269,11 @@ static enum status check_nested(const Etcdserverpb__TxnRequest *txn, struct aren
         status = merge_puts(writes, &failure, &success, arena);
     }
     if (status == STATUS_OK) {
-        merge_deletes(writes, &success, arena);
-        merge_deletes(writes, &failure, arena);
+        merge_deletes(writes, &success);
+        merge_deletes(writes, &failure);
     }
-    map_fini(&success.puts);
-    map_fini(&failure.puts);
+    writes_fini(&success);
+    writes_fini(&failure);
     return status;
 }
 
@@ -220,10 +283,9 @@ static enum status check_writes(RequestOp **ops, size_t count, struct arena *are
     for (size_t i = 0; i < count; i++) {
         if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) {
             const Etcdserverpb__DeleteRangeRequest *del = ops[i]->request_delete_range;
-            delete_add(out, arena,
-                       (struct interval){.begin = bytes(del->key),
-                                         .end = bytes(del->range_end),
-                                         .is_point = del->range_end.len == 0});
+            delete_add(out, (struct interval){.begin = bytes(del->key),
+                                              .end = bytes(del->range_end),
+                                              .is_point = del->range_end.len == 0});
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -255,7 +317,7 @@ static enum status check_branch(RequestOp **ops, size_t count)
     }
     arena_init(&arena);
     enum status status = check_writes(ops, count, &arena, &writes);
-    map_fini(&writes.puts);
+    writes_fini(&writes);
     arena_fini(&arena);
     return status;
 }

@@ -137,6 +137,38 @@ TEST(check, a_key_is_put_once_in_a_branch)
     }
 }
 
+/* Random deletes and a put: the answer of the runs against a look at every delete. */
+TEST(check, deletes_are_found_however_they_overlap)
+{
+    uint32_t random = 7;
+    for (int round = 0; round < 2000; round++) {
+        char text[256];
+        size_t len = 0;
+        bool is_hit = false;
+        random = random * 1664525 + 1013904223;
+        char key = (char)('a' + (random >> 16) % 12);
+        size_t count = (random >> 8) % 20;
+        for (size_t i = 0; i < count; i++) {
+            random = random * 1664525 + 1013904223;
+            char from = (char)('a' + (random >> 16) % 12);
+            char to = (char)('a' + (random >> 24) % 12);
+            bool is_point = (random >> 13) % 3 == 0;
+            const char *format = (random >> 11) % 2 == 0 ? "(d%c) " : "d%c ";
+            if (is_point) {
+                len += (size_t)snprintf(text + len, sizeof(text) - len, format, from);
+            } else {
+                len += (size_t)snprintf(text + len, sizeof(text) - len, "d%c-%c ", from, to);
+            }
+            is_hit |= is_point ? from == key : from <= key && key < to;
+        }
+        snprintf(text + len, sizeof(text) - len, "p%c", key);
+        enum status want = is_hit ? STATUS_DUPLICATE_KEY : STATUS_OK;
+        if (check(text, 128) != want) {
+            fail_msg("%s", text);
+        }
+    }
+}
+
 TEST(check, operations_are_counted_down_the_nesting)
 {
     assert_int_equal(check("pa pb pc", 3), STATUS_OK);

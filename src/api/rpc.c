@@ -329,10 +329,8 @@ static void on_cancel(struct grpc_call *call, enum grpc_status why)
     enum status status = why == GRPC_DEADLINE_EXCEEDED ? STATUS_DEADLINE_EXCEEDED
                          : why == GRPC_UNAVAILABLE     ? STATUS_STOPPED
                                                        : STATUS_CANCELED;
-    if (rpc == NULL) { /* before its message came */
-        finish(call, binding_of(call)->counters, why, "");
-        return;
-    }
+    ASSERT(rpc !=
+           NULL); /* a unary call is ours from its message on, and that sets it or finishes */
     server_cancel(api_of(call)->server, &rpc->request, status);
 }
 

@@ -3,6 +3,7 @@
  *   - our allocator;
  *   - DATA by reference: pull() promises a length, write() moves the bytes behind the frame header;
  *   - limits on header blocks and budgets on resets and control frames;
+ *   - the server's check of header blocks (h2_fields.h) and of content-length against DATA;
  *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
  *     RFC 9113 section 8.1 allows and grpc-go does.
  *
@@ -11,7 +12,9 @@
  * read are bounded by nghttp2 too (1000). */
 #include "codec/h2.h"
 
+#include "base/coll.h"
 #include "base/mem.h"
+#include "codec/h2_fields.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -21,6 +24,14 @@ struct budget {
     uint64_t burst_ns; /* cost * burst */
     uint64_t cost_ns;  /* of one */
     uint64_t free_at;  /* virtual time up to which everything is paid */
+};
+
+/* What nghttp2 hands back for a stream, from open() or h2_request() until closed(). */
+struct h2_stream {
+    struct list link; /* h2->streams */
+    void *owner;
+    uint64_t length_left; /* of the content-length; H2_LENGTH_NONE: none was given */
+    bool is_malformed;    /* reset for it: what still comes is not told */
 };
 
 struct h2 {
@@ -33,8 +44,10 @@ struct h2 {
     uint64_t now_ns;
     struct budget resets;
     struct budget controls;
+    struct list streams;
     uint32_t block_bytes; /* of the header block being received */
     uint32_t block_count;
+    struct h2_fields fields; /* the same, server only */
     bool in_block;
     bool is_over; /* terminated by us or by a fatal error: input is ignored */
 };
@@ -130,27 +143,70 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-static void *stream_of(struct h2 *h2, int32_t id)
+/* ---- streams ---------------------------------------------------------------------------- */
+
+static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
 {
     return id == 0 ? NULL : nghttp2_session_get_stream_user_data(h2->session, id);
 }
+
+static struct h2_stream *stream_new(struct h2 *h2, void *owner)
+{
+    struct h2_stream *stream = NEW(struct h2_stream);
+    stream->owner = owner;
+    stream->length_left = H2_LENGTH_NONE;
+    list_add_tail(&h2->streams, &stream->link);
+    return stream;
+}
+
+static void stream_free(struct h2_stream *stream)
+{
+    list_del(&stream->link);
+    mem_free(stream);
+}
+
+static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
+{
+    struct h2_stream *stream = stream_of(h2, id);
+    if (stream != NULL) {
+        void *owner = stream->owner;
+        nghttp2_session_set_stream_user_data(h2->session, id, NULL);
+        stream_free(stream);
+        h2->handler.closed(owner, code);
+    }
+}
+
+/* RFC 9113 section 8.1.1: malformed is an error of the stream. */
+static void malformed(struct h2 *h2, int32_t id)
+{
+    struct h2_stream *stream = stream_of(h2, id);
+    if (stream != NULL) {
+        stream->is_malformed = true;
+    }
+    nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* ---- header blocks ---------------------------------------------------------------------- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
     h2->block_bytes = 0;
     h2->block_count = 0;
-    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+    bool is_request =
+        frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    h2_fields_init(&h2->fields, !is_request);
+    if (!is_request) {
         return 0;
     }
     int32_t id = frame->hd.stream_id;
-    void *stream = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
-    if (stream == NULL) {
+    void *owner = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
+    if (owner == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    nghttp2_session_set_stream_user_data(session, id, stream);
+    nghttp2_session_set_stream_user_data(session, id, stream_new(h2, owner));
     return 0;
 }
 
@@ -159,6 +215,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      void *user)
 {
     struct h2 *h2 = user;
+    struct slice field_name = slice_of(name, name_len);
+    struct slice field_value = slice_of(value, value_len);
     UNUSED(flags);
     h2->block_count++;
     h2->block_bytes += (uint32_t)(name_len + value_len + 32);
@@ -169,26 +227,62 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    void *stream = stream_of(h2, frame->hd.stream_id);
+    if (!h2->options.is_client && !h2_fields_add(&h2->fields, field_name, field_value)) {
+        malformed(h2, frame->hd.stream_id);
+        h2->in_block = false;
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    struct h2_stream *stream = stream_of(h2, frame->hd.stream_id);
     if (stream != NULL) {
-        h2->handler.field(stream, slice_of(name, name_len), slice_of(value, value_len));
+        h2->handler.field(stream->owner, field_name, field_value);
     }
     return 0;
 }
 
-static void on_headers_done(struct h2 *h2, const nghttp2_frame *frame)
+/* END_STREAM before the content-length is reached. */
+static bool is_short(const struct h2_stream *stream)
 {
-    void *stream = stream_of(h2, frame->hd.stream_id);
-    if (stream == NULL) {
-        return;
-    }
+    return stream->length_left != H2_LENGTH_NONE && stream->length_left != 0;
+}
+
+static void on_headers_done(struct h2 *h2, struct h2_stream *stream, const nghttp2_frame *frame)
+{
     bool is_first =
         frame->headers.cat == NGHTTP2_HCAT_REQUEST || frame->headers.cat == NGHTTP2_HCAT_RESPONSE;
     /* A client's final response after a 1xx one, and trailers, both have category HEADERS; both
      * are told apart by who has seen a final status. Trailers always end the stream. */
     bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    h2->handler.headers(stream, !is_first && is_end);
+    if (!h2->options.is_client && !h2_fields_finish(&h2->fields, is_end)) {
+        malformed(h2, frame->hd.stream_id);
+        return;
+    }
+    if (is_first) {
+        stream->length_left = h2->fields.length;
+    }
+    h2->handler.headers(stream->owner, !is_first && is_end);
 }
+
+static void on_message_frame(struct h2 *h2, const nghttp2_frame *frame)
+{
+    int32_t id = frame->hd.stream_id;
+    struct h2_stream *stream = stream_of(h2, id);
+    if (stream == NULL || stream->is_malformed) {
+        return;
+    }
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (is_end && is_short(stream)) {
+        malformed(h2, id);
+        return;
+    }
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        on_headers_done(h2, stream, frame);
+    }
+    if (is_end && !stream->is_malformed) {
+        h2->handler.end(stream->owner);
+    }
+}
+
+/* ---- other events ----------------------------------------------------------------------- */
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
@@ -197,36 +291,46 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     h2->in_block = false;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-        on_headers_done(h2, frame);
-        break;
     case NGHTTP2_DATA:
+        on_message_frame(h2, frame);
         break;
     case NGHTTP2_PING:
         h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
-        return 0;
+        break;
     case NGHTTP2_GOAWAY:
         h2->handler.goaway(h2->ctx, frame->goaway.last_stream_id, frame->goaway.error_code,
                            slice_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len));
-        return 0;
+        break;
     default:
-        return 0;
-    }
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-        void *stream = stream_of(h2, frame->hd.stream_id);
-        if (stream != NULL) {
-            h2->handler.end(stream);
-        }
+        break;
     }
     return 0;
+}
+
+/* Counts `len` bytes of DATA against the content-length. False: more than was said. */
+static bool length_take(struct h2_stream *stream, size_t len)
+{
+    if (stream->length_left == H2_LENGTH_NONE) {
+        return true;
+    }
+    if (len > stream->length_left) {
+        return false;
+    }
+    stream->length_left -= len;
+    return true;
 }
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                          size_t len, void *user)
 {
     struct h2 *h2 = user;
+    struct h2_stream *stream = stream_of(h2, id);
     UNUSED(flags);
-    void *stream = stream_of(h2, id);
-    if (stream == NULL || h2->handler.data(stream, slice_of(data, len))) {
+    if (stream != NULL && !stream->is_malformed && !length_take(stream, len)) {
+        malformed(h2, id);
+    }
+    if (stream == NULL || stream->is_malformed ||
+        h2->handler.data(stream->owner, slice_of(data, len))) {
         nghttp2_session_consume(session, id, len);
     } else {
         /* What one stream keeps must not stop the others. */
@@ -237,12 +341,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
-    struct h2 *h2 = user;
-    void *stream = stream_of(h2, id);
-    if (stream != NULL) {
-        nghttp2_session_set_stream_user_data(session, id, NULL);
-        h2->handler.closed(stream, code);
-    }
+    UNUSED(session);
+    stream_close(user, id, code);
     return 0;
 }
 
@@ -268,16 +368,11 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
                              void *user)
 {
     struct h2 *h2 = user;
+    UNUSED(session);
     UNUSED(error);
     if (h2->options.is_client && frame->hd.type == NGHTTP2_HEADERS &&
         frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        int32_t id = frame->hd.stream_id;
-        void *stream = stream_of(h2, id);
-        if (stream == NULL) {
-            return 0;
-        }
-        nghttp2_session_set_stream_user_data(session, id, NULL);
-        h2->handler.closed(stream, NGHTTP2_REFUSED_STREAM);
+        stream_close(h2, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
     }
     return 0;
 }
@@ -291,13 +386,13 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *data, size
     UNUSED(session);
     UNUSED(data);
     UNUSED(source);
-    void *stream = stream_of(h2, id);
+    struct h2_stream *stream = stream_of(h2, id);
     if (stream == NULL) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     size_t len = 0;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    switch (h2->handler.pull(stream, max, &len)) {
+    switch (h2->handler.pull(stream->owner, max, &len)) {
     case H2_PULL_MORE:
         ASSERT(len > 0);
         break;
@@ -324,7 +419,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     UNUSED(source);
     ASSERT(h2->out != NULL);
     ASSERT(frame->data.padlen == 0);
-    void *stream = stream_of(h2, frame->hd.stream_id);
+    struct h2_stream *stream = stream_of(h2, frame->hd.stream_id);
     if (stream == NULL) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -336,7 +431,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     outq_append(h2->out, head, 9);
     if (len > 0) {
         uint64_t before = h2->out->len;
-        h2->handler.write(stream, h2->out, len);
+        h2->handler.write(stream->owner, h2->out, len);
         ASSERT(h2->out->len == before + len);
     }
     return 0;
@@ -374,6 +469,8 @@ static nghttp2_option *option_new(bool is_client)
     if (is_client) {
         /* A grpc-message may end in a blank: grpc-go sends it as it is. */
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
+    } else {
+        nghttp2_option_set_no_http_messaging(option, 1); /* h2_fields.h instead */
     }
     return option;
 }
@@ -406,6 +503,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2->handler = *handler;
     h2->ctx = ctx;
     h2->options = *options;
+    list_init(&h2->streams);
     budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
     budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
     nghttp2_session_callbacks *callbacks = callbacks_new();
@@ -432,6 +530,9 @@ void h2_free(struct h2 **h2_ptr)
     }
     ASSERT(h2->out == NULL);
     nghttp2_session_del(h2->session);
+    while (!list_empty(&h2->streams)) {
+        stream_free(CONTAINER_OF(h2->streams.next, struct h2_stream, link));
+    }
     mem_free(h2);
     *h2_ptr = NULL;
 }
@@ -490,11 +591,6 @@ bool h2_is_done(const struct h2 *h2)
                            nghttp2_session_want_write(h2->session) == 0);
 }
 
-bool h2_wants_write(const struct h2 *h2)
-{
-    return nghttp2_session_want_write(h2->session) != 0;
-}
-
 bool h2_in_block(const struct h2 *h2)
 {
     return h2->in_block;
@@ -539,10 +635,15 @@ int32_t h2_request(struct h2 *h2, const struct h2_field *fields, size_t count, b
 {
     nghttp2_nv values[FIELDS_MAX];
     name_values(fields, count, values);
-    int32_t id = nghttp2_submit_request(h2->session, NULL, values, count,
-                                        has_body ? &provider : NULL, stream);
+    struct h2_stream *own = stream_new(h2, stream);
+    int32_t id =
+        nghttp2_submit_request(h2->session, NULL, values, count, has_body ? &provider : NULL, own);
     ASSERT(id > 0 || id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE);
-    return id < 0 ? 0 : id;
+    if (id < 0) {
+        stream_free(own);
+        return 0;
+    }
+    return id;
 }
 
 void h2_trailers(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count)

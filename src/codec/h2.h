@@ -99,7 +99,6 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns);
 bool h2_send(struct h2 *h2, struct outq *out, size_t limit);
 /* Nothing more will be read or written. */
 bool h2_is_done(const struct h2 *h2);
-bool h2_wants_write(const struct h2 *h2);
 /* A header block has begun and not ended: the peer owes the rest. */
 bool h2_in_block(const struct h2 *h2);
 

@@ -526,6 +526,129 @@ TEST(h2, rapid_reset_is_stopped)
     side_free(server);
 }
 
+/* ---- malformed requests ----------------------------------------------------------------- */
+
+/* A request on stream 1 with literal fields, "name|value" lines, then `frames` as they are. Returns
+ * the server, that has been fed all of it. */
+static struct side *server_fed(const char *lines, bool is_end, struct slice frames)
+{
+    struct side *server = side_new(false, 65535);
+    struct buf block = {0};
+    struct slice rest = slice_str(lines);
+    while (rest.len > 0) {
+        struct slice line;
+        struct slice name;
+        rest = slice_split(rest, '\n', &line);
+        struct slice value = slice_split(line, '|', &name);
+        buf_append_byte(&block, 0); /* literal, not indexed, new name */
+        buf_append_byte(&block, (uint8_t)name.len);
+        buf_append_slice(&block, name);
+        buf_append_byte(&block, (uint8_t)value.len);
+        buf_append_slice(&block, value);
+    }
+    uint8_t head[9] = {0, 0, 0, 1, is_end ? 5 : 4, 0, 0, 0, 1};
+    assert_in_range(block.len, 1, 255);
+    head[2] = (uint8_t)block.len;
+    assert_int_equal(feed(server, SLICE(H2_PREFACE "\0\0\0\4\0\0\0\0\0"), 1), ERR_OK);
+    assert_int_equal(feed(server, slice_of(head, 9), 1), ERR_OK);
+    assert_int_equal(feed(server, buf_slice(&block), 1), ERR_OK);
+    if (frames.len > 0) {
+        assert_int_equal(feed(server, frames, 1), ERR_OK);
+    }
+    buf_fini(&block);
+    return server;
+}
+
+#define POST ":method|POST\n:scheme|http\n:path|/\n"
+#define DATA_ABC "\0\0\3\0\0\0\0\0\1abc"
+#define DATA_ABC_END "\0\0\3\0\1\0\0\0\1abc"
+/* Trailers: the literal field t: v. */
+#define TRAILERS(flags) "\0\0\5\1" flags "\0\0\0\1\0\1t\1v"
+
+TEST(h2, a_malformed_request_costs_its_stream_only)
+{
+    static const struct {
+        const char *lines;
+        bool is_end;
+        struct slice frames;
+        unsigned headers; /* the request was told before it went wrong */
+    } rows[] = {
+        {":method|POST\n:scheme|http\n", true, {0}, 0},
+        {POST ":path|/\n", false, {0}, 0},
+        {POST "x|y\n:authority|a\n", true, {0}, 0},
+        {POST "Upper|y\n", false, SLICE(DATA_ABC_END), 0},
+        {POST "connection|close\n", true, {0}, 0},
+        {POST "content-length|1\n", true, {0}, 0},
+        {POST "content-length|2\n", false, SLICE(DATA_ABC), 1},
+        {POST "content-length|4\n", false, SLICE(DATA_ABC_END), 1},
+        {POST "content-length|4\n", false, SLICE(DATA_ABC TRAILERS("\5")), 1},
+        {POST, false, SLICE(DATA_ABC TRAILERS("\4")), 1},
+        {POST, false, SLICE("\0\0\1\1\5\0\0\0\1\x84"), 1}, /* :path in trailers */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct side *server = server_fed(rows[i].lines, rows[i].is_end, rows[i].frames);
+        assert_int_equal(server->count, 1);
+        struct test_stream *stream = &server->streams[0];
+        assert_int_equal(stream->headers, rows[i].headers);
+        assert_int_equal(stream->trailers, 0);
+        assert_false(stream->ended);
+        assert_true(stream->closed);
+        assert_int_equal(stream->code, H2_PROTOCOL_ERROR);
+        /* The session lives on: 0x83 :method POST, 0x86 :scheme http, 0x84 :path /. */
+        assert_int_equal(feed(server, SLICE("\0\0\3\1\5\0\0\0\3\x83\x86\x84"), 1), ERR_OK);
+        assert_int_equal(server->count, 2);
+        assert_true(server->streams[1].ended);
+        assert_int_equal(server->streams[1].headers, 1);
+        side_free(server);
+    }
+}
+
+TEST(h2, bytes_over_the_content_length_are_not_told)
+{
+    struct side *server = server_fed(POST "content-length|4\n", false, SLICE(DATA_ABC DATA_ABC));
+    assert_true(slice_eq_str(buf_slice(&server->streams[0].data), "abc"));
+    assert_true(server->streams[0].closed);
+    side_free(server);
+}
+
+TEST(h2, a_content_length_that_is_kept_is_fine)
+{
+    struct side *server =
+        server_fed(POST "content-length|6\n", false, SLICE(DATA_ABC DATA_ABC TRAILERS("\5")));
+    struct test_stream *stream = &server->streams[0];
+    assert_true(slice_eq_str(buf_slice(&stream->data), "abcabc"));
+    assert_true(stream->ended);
+    assert_int_equal(stream->trailers, 1);
+    assert_false(stream->closed);
+    side_free(server);
+}
+
+TEST(h2, an_authority_that_is_a_url_is_told_as_it_is)
+{
+    struct side *server = server_fed(POST ":authority|http://127.0.0.1:2379\n", true, SLICE_EMPTY);
+    struct test_stream *stream = &server->streams[0];
+    assert_true(stream->ended);
+    assert_string_equal(buf_cstr(&stream->fields), ":method=POST;:scheme=http;:path=/;"
+                                                   ":authority=http://127.0.0.1:2379;");
+    side_free(server);
+}
+
+TEST(h2, a_flood_of_malformed_requests_is_stopped)
+{
+    struct side *server = side_new(false, 65535);
+    unsigned count = 0;
+    assert_int_equal(feed(server, SLICE(H2_PREFACE "\0\0\0\4\0\0\0\0\0"), 1), ERR_OK);
+    for (; count < STREAMS_MAX; count++) {
+        uint8_t frame[10] = {0, 0, 1, 1, 5, 0, 0, 0, 0, 0x83};
+        put_be32(frame + 5, count * 2 + 1);
+        if (feed(server, slice_of(frame, sizeof(frame)), 1 + count * 1000ull) != ERR_OK) {
+            break;
+        }
+    }
+    assert_in_range(count, H2_RESETS_BURST - 10, H2_RESETS_BURST + 10);
+    side_free(server);
+}
+
 TEST(h2, a_continuation_flood_ends_the_session)
 {
     struct side *server = side_new(false, 65535);

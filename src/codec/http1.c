@@ -34,6 +34,7 @@ struct http1 {
     struct http1_request request;
     uint64_t overhead; /* bytes taken that are not body */
     bool in_value;     /* the last span is in its value */
+    bool is_crowded;   /* a field too many has begun */
     bool in_trailers;
     bool has_bytes;
     bool has_head;
@@ -104,7 +105,8 @@ static int on_field(llhttp_t *llhttp, const char *at, size_t len)
     }
     if (parser->span_count == 0 || parser->in_value) {
         if (parser->span_count == parser->limits.field_max) {
-            return refuse(parser, 431, NULL);
+            parser->is_crowded = true;
+            return 0;
         }
         if (parser->span_count == parser->span_cap) {
             parser->span_cap = parser->span_cap == 0 ? 16 : parser->span_cap * 2;
@@ -116,6 +118,14 @@ static int on_field(llhttp_t *llhttp, const char *at, size_t len)
     buf_append(&parser->text, at, len);
     parser->spans[parser->span_count - 1].name_len += len;
     return 0;
+}
+
+/* One field too many is refused when its name is whole: llhttp may hold a name back until then, so
+ * that in the middle of it the answer would depend on how the bytes are cut. */
+static int on_field_complete(llhttp_t *llhttp)
+{
+    struct http1 *parser = owner_of(llhttp);
+    return parser->is_crowded ? refuse(parser, 431, NULL) : 0;
 }
 
 static void value_begin(struct http1 *parser)
@@ -298,6 +308,7 @@ static int on_message_complete(llhttp_t *llhttp)
 static const llhttp_settings_t settings = {
     .on_url = on_url,
     .on_header_field = on_field,
+    .on_header_field_complete = on_field_complete,
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_headers_complete,
@@ -329,6 +340,7 @@ void http1_next(struct http1 *parser)
     parser->request = (struct http1_request){0};
     parser->overhead = 0;
     parser->in_value = false;
+    parser->is_crowded = false;
     parser->in_trailers = false;
     parser->has_bytes = false;
     parser->has_head = false;

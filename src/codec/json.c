@@ -90,9 +90,12 @@ FALLIBLE json_parse(struct arena *arena, struct slice text, struct json **out, s
     if (text.len == 0 || text.len > INT32_MAX) {
         return errf(why, ERR_CORRUPT, "JSON: %s", text.len == 0 ? "no text" : "too long");
     }
+    if (!utf8_valid(text)) { /* the tokener lets surrogates and more than U+10FFFF pass */
+        return errf(why, ERR_CORRUPT, "JSON: invalid UTF-8");
+    }
     struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX);
     ASSERT(tokener != NULL);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object =
         json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
     enum json_tokener_error error = json_tokener_get_error(tokener);

@@ -50,6 +50,22 @@ TEST(json, bad_text_is_refused_with_its_place)
     arena_fini(&arena);
 }
 
+/* json-c takes a surrogate, and what would be above U+10FFFF or shorter otherwise. */
+TEST(json, text_that_is_not_utf8_is_refused)
+{
+    static const char *const bad[] = {"\"\xf7\xa9\xa9\xa0\"", "\"\xed\xa0\x80\"", "\"\xc0\xaf\"",
+                                      "\"\xf5\x80\x80\x80\"", "{\"\xe0\x80\x80\":1}"};
+    struct arena arena;
+    arena_init(&arena);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct json *json = NULL;
+        struct errbuf why;
+        assert_int_equal(json_parse(&arena, slice_str(bad[i]), &json, &why), ERR_CORRUPT);
+        assert_string_equal(why.text, "JSON: invalid UTF-8");
+    }
+    arena_fini(&arena);
+}
+
 TEST(json, bare_values_are_values)
 {
     struct arena arena;

@@ -66,7 +66,8 @@ int main(void)
     put.value = pb_binary(slice_of(value, sizeof(value)));
     measure("put", &etcdserverpb__put_request__descriptor, &put);
 
-    Etcdserverpb__RequestHeader header = ETCDSERVERPB__REQUEST_HEADER__INIT;
+    Etcdserverpb__RequestHeader header;
+    etcdserverpb__request_header__init(&header); /* the macro casts const away */
     header.id = UINT64_C(0x8e9e05c521646940);
     Etcdserverpb__InternalRaftRequest raft = ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT;
     raft.header = &header;

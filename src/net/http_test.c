@@ -110,6 +110,7 @@ TEST(http, what_is_not_there_is_named)
         {"/bad", "malformed method name: \"/bad\""},
         {"/", "malformed method name: \"/\""},
         {"//Echo", "unknown service "},
+        {"test.T/Echo", "malformed method name: \"test.T/Echo\""},
     };
     struct world *world = world_new(NULL);
     world_connect(world);

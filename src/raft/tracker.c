@@ -291,11 +291,6 @@ void tracker_conf_state(const struct tracker *tracker, struct raft_conf_state *o
     config_conf_state(&tracker->config, out);
 }
 
-bool tracker_is_singleton(const struct tracker *tracker)
-{
-    return tracker->config.voters.incoming.count == 1 && tracker->config.voters.outgoing.count == 0;
-}
-
 static uint64_t match_of(const void *priv, raft_id id)
 {
     const struct progress *pr = tracker_find(priv, id);

@@ -49,8 +49,6 @@ void tracker_switch(struct tracker *tracker, const struct tracker_config *config
 struct tracker_config tracker_config_from(const struct raft_conf_state *conf_state);
 void tracker_conf_state(const struct tracker *tracker, struct raft_conf_state *out);
 
-/* One voter, and no other on its way out. */
-bool tracker_is_singleton(const struct tracker *tracker);
 /* The highest index that a quorum of voters holds. */
 raft_index tracker_committed(const struct tracker *tracker);
 bool tracker_is_quorum_active(const struct tracker *tracker);

@@ -133,14 +133,6 @@ bool raft_id_set_eq(const struct raft_id_set *a, const struct raft_id_set *b)
     return a->count == b->count && memcmp(a->ids, b->ids, a->count * sizeof(raft_id)) == 0;
 }
 
-bool raft_conf_state_eq(const struct raft_conf_state *a, const struct raft_conf_state *b)
-{
-    return raft_id_set_eq(&a->voters, &b->voters) &&
-           raft_id_set_eq(&a->voters_outgoing, &b->voters_outgoing) &&
-           raft_id_set_eq(&a->learners, &b->learners) &&
-           raft_id_set_eq(&a->learners_next, &b->learners_next) && a->auto_leave == b->auto_leave;
-}
-
 static bool id_set_is_valid(const struct raft_id_set *set)
 {
     if (set->count > RAFT_MEMBERS_MAX || (set->count > 0 && set->ids[0] == RAFT_NONE)) {

@@ -87,7 +87,6 @@ struct raft_conf_state {
     bool auto_leave;                  /* joint ends by itself once its entry is applied */
 };
 
-bool raft_conf_state_eq(const struct raft_conf_state *a, const struct raft_conf_state *b);
 /* What holds in every configuration: sets in ascending order and without nobody, learners apart
  * from voters, learners_next among the outgoing voters, nothing joint outside a joint one. */
 bool raft_conf_state_is_valid(const struct raft_conf_state *conf_state);

@@ -192,7 +192,6 @@ TEST(config_every, what_is_not_built_is_refused_and_names_its_flag)
         "--bootstrap-defrag-threshold-megabytes 1",
         "--memory-mlock",
         "--enable-pprof",
-        "--metrics extensive",
         "--enable-distributed-tracing",
         "--feature-gates SetMemberLocalAddr=true",
         "--log-outputs systemd/journal",

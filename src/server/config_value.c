@@ -502,7 +502,7 @@ FALLIBLE config__set_node(struct config *config, const struct config_row *row,
                           const struct yaml_node *node, struct errbuf *why)
 {
     void *place = config__place(config, row);
-    const char *text;
+    const char *text = NULL;
     if (node->kind == YAML_KIND_NULL) {
         return ERR_OK;
     }

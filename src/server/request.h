@@ -59,7 +59,8 @@ struct server_request {
         REQUEST_QUEUED,   /* waits for this turn's step */
         REQUEST_READING,  /* waits for a read index */
         REQUEST_PROPOSED, /* in the log, not applied */
-        REQUEST_WORKING,  /* a job or a compaction works on it */
+        REQUEST_REMOVING, /* a physical compaction, applied: its rows are being removed */
+        REQUEST_WORKING,  /* a job works on it: cannot be given up */
         REQUEST_DONE,
     } state;
     void *attachment; /* the log entry's payload while proposed: a reference */

@@ -5,7 +5,7 @@
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
  *               |-> PROPOSED --------------------> DONE   writes, when applied
- *               |        \--> WORKING -----------> DONE   physical compaction
+ *               |        \--> REMOVING ----------> DONE   physical compaction
  *               \-> WORKING ---------------------> DONE   hash jobs
  *
  * finish() puts a request on the finished list; done() is called at the end of the persist phase,
@@ -30,13 +30,20 @@ void server__finish(struct server *server, struct server_request *request, enum 
 {
     ASSERT(request->state != REQUEST_DONE);
     server__detach(request);
-    if (status != STATUS_OK && request_is_write(request->kind)) {
-        server_metrics_proposal_failed(server->metrics);
-    }
     list_del(&request->link);
     request->state = REQUEST_DONE;
     request->status = status;
     list_add_tail(&server->finished, &request->link);
+}
+
+/* Before it was done. Compatibility: only a write whose outcome nobody learns is a failed proposal;
+ * one that is refused, before or in its turn, is not. */
+static void give_up(struct server *server, struct server_request *request, enum status status)
+{
+    if (request->state == REQUEST_PROPOSED) {
+        server_metrics_proposal_failed(server->metrics);
+    }
+    server__finish(server, request, status);
 }
 
 static void finish_all(struct server *server, struct list *list, enum status status)
@@ -121,7 +128,6 @@ static void propose(struct server *server, struct server_request *request)
     request->attachment = payload;
     request->state = REQUEST_PROPOSED;
     list_add_tail(&server->proposed, &request->link);
-    server_metrics_proposed(server->metrics);
     node_propose(server->node, payload, true);
 }
 
@@ -146,9 +152,9 @@ void server_submit(struct server *server, struct server_request *request)
 void server_cancel(struct server *server, struct server_request *request, enum status why)
 {
     if (request->state == REQUEST_DONE || request->state == REQUEST_WORKING) {
-        return; /* done() is due, or comes with the work */
+        return; /* done() is due, or comes with the job, which reads the request */
     }
-    server__finish(server, request, why);
+    give_up(server, request, why);
 }
 
 /* ---- reads ---------------------------------------------------------------------------------- */
@@ -238,7 +244,7 @@ static void time_out(struct server *server, struct list *list)
         if (now - request->started < patience) {
             return; /* in the order of their start */
         }
-        server__finish(server, request, STATUS_TIMEOUT);
+        give_up(server, request, STATUS_TIMEOUT);
     }
 }
 
@@ -476,7 +482,7 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->immediate, STATUS_STOPPED);
     finish_all(server, &server->compacting, STATUS_STOPPED);
     loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
-    loop_wake(server->loop);
+    kick(server);
 }
 
 void server_free(struct server **server)
@@ -546,11 +552,6 @@ int32_t server_alarm_at(const struct server *server, size_t at, uint64_t *member
     struct alarm alarm = alarms_at(server->alarms, at);
     *member_out = alarm.member_id;
     return alarm.type;
-}
-
-struct loop *server_loop(const struct server *server)
-{
-    return server->loop;
 }
 
 const struct config *server_config(const struct server *server)

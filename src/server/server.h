@@ -67,7 +67,6 @@ size_t server_alarm_count(const struct server *server);
 int32_t server_alarm_at(const struct server *server, size_t at, uint64_t *member_out);
 /* raft.Status as JSON, for /debug/vars. */
 void server_raft_status_json(const struct server *server, struct buf *out);
-struct loop *server_loop(const struct server *server);
 const struct config *server_config(const struct server *server);
 const struct log *server_log(const struct server *server);
 

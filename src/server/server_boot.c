@@ -59,8 +59,7 @@ static FALLIBLE make_dirs(struct boot *boot)
     TRY(make_dir(boot, boot->config->data_dir));
     TRY(make_dir(boot, config_member_dir(boot->config)));
     TRY(make_dir(boot, config_snap_dir(boot->config)));
-    boot->has_log = wal_exists(boot->disk, config_wal_dir(boot->config));
-    return ERR_OK;
+    return wal_exists(boot->disk, config_wal_dir(boot->config), &boot->has_log, boot->why);
 }
 
 /* ---- snapshot, database, log ------------------------------------------------------------------
@@ -191,6 +190,25 @@ static FALLIBLE identity_from_flags(struct boot *boot, const struct url_map_entr
     return ERR_OK;
 }
 
+/* The log is there and holds no entry: an earlier founding was cut short. It goes on with the
+ * member that the log names; flags that make another one belong to another cluster. */
+static FALLIBLE identity_again(struct boot *boot, const struct url_map_entry **self_out)
+{
+    struct server *server = boot->server;
+    uint64_t own_id = server->member_id;
+    uint64_t cluster_id = server->cluster_id;
+    TRY(identity_from_flags(boot, self_out));
+    if (server->member_id != own_id || server->cluster_id != cluster_id) {
+        return errf(boot->why, ERR_INVALID,
+                    "the log in %s was begun with other flags, by member %" PRIx64
+                    " of cluster %" PRIx64
+                    ", and holds no entry; start with those flags, or remove "
+                    "the data directory",
+                    config_wal_dir(boot->config), own_id, cluster_id);
+    }
+    return ERR_OK;
+}
+
 static FALLIBLE create_log(struct boot *boot)
 {
     struct raftpb_metadata metadata = {.node_id = boot->server->member_id,
@@ -279,6 +297,22 @@ static FALLIBLE load_members(struct boot *boot)
                          : err_wrap(boot->why, err, "snapshot at %" PRIu64, boot->snap.index);
 }
 
+/* Entries up to the database's index are taken as applied: with a log that ends before it, or none,
+ * new entries would be skipped. */
+static FALLIBLE check_log_reaches_database(struct boot *boot, raft_index last)
+{
+    uint64_t consistent = backend_consistent_index(boot->server->backend);
+    if (consistent <= last) {
+        return ERR_OK;
+    }
+    return errf(boot->why, ERR_CORRUPT,
+                "the log in %s %s, but the database %s holds entries up to %" PRIu64
+                "; put the log back (is it in another --wal-dir?), restore this member from a "
+                "snapshot, or replace it",
+                config_wal_dir(boot->config), last == 0 ? "is missing" : "ends too early",
+                config_backend_path(boot->config), consistent);
+}
+
 /* ---- the two ways ------------------------------------------------------------------------------
  */
 
@@ -291,6 +325,7 @@ static FALLIBLE boot_member(struct boot *boot)
     }
     TRY(open_backend(boot));
     if (!boot->has_log) {
+        TRY(check_log_reaches_database(boot, 0));
         TRY(identity_from_flags(boot, &self));
         TRY(create_log(boot));
     }
@@ -304,9 +339,9 @@ static FALLIBLE boot_member(struct boot *boot)
     struct raft_status status;
     raft_status(raft, &status);
     bool is_bare = status.last_index == 0 && !boot->contents.has_hard_state;
-    enum err err = ERR_OK;
-    if (is_bare) {
-        err = self == NULL ? identity_from_flags(boot, &self) : ERR_OK;
+    enum err err = check_log_reaches_database(boot, status.last_index);
+    if (err == ERR_OK && is_bare) {
+        err = self == NULL ? identity_again(boot, &self) : ERR_OK;
         err = err == ERR_OK ? found(boot, raft, self) : err;
     }
     if (err != ERR_OK) {
@@ -332,6 +367,21 @@ static FALLIBLE boot_member(struct boot *boot)
     return ERR_OK;
 }
 
+/* What the system refuses names the file; what helps is the same for all files. */
+static void add_remedy(enum err err, struct errbuf *why)
+{
+    struct errbuf sentence = *why;
+    const char *remedy = NULL;
+    if (err == ERR_PERM) {
+        remedy = "let etcd read and write it (owner, mode, read-only mount), and start again";
+    } else if (err == ERR_NOSPACE) {
+        remedy = "make room on its file system, and start again";
+    }
+    if (remedy != NULL) {
+        errf(why, err, "%s; %s", sentence.text, remedy);
+    }
+}
+
 FALLIBLE server__boot(struct server *server, struct errbuf *why)
 {
     struct boot boot = {
@@ -344,6 +394,7 @@ FALLIBLE server__boot(struct server *server, struct errbuf *why)
     if (err == ERR_OK) {
         err = boot_member(&boot);
     }
+    add_remedy(err, why);
     wal_close(&boot.wal);
     wal_contents_fini(&boot.contents);
     raft_snapshot_unref(&boot.snapshot);

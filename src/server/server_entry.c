@@ -15,6 +15,7 @@
  * and its index, go to disk in one transaction (storage/backend.h). */
 #include "server/server_priv.h"
 
+#include "base/failpoint.h"
 #include "codec/pb.h"
 #include "codec/pbwire.h"
 
@@ -225,6 +226,7 @@ static void apply_conf_change(struct server *server, const struct raft_entry *en
     struct raft_conf_change change;
     struct raft_conf_state state;
     struct buf json = {0};
+    FAILPOINT(beforeApplyOneConfChange);
     if (raft_conf_change_decode(entry->type, raft_payload_slice(entry->payload), &change) !=
         ERR_OK) {
         fatal("log entry %" PRIu64 " is a membership change that cannot be read; the log is "
@@ -410,7 +412,7 @@ static void apply_attached(struct server *server, struct server_request *request
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
             server__detach(request);
-            request->state = REQUEST_WORKING;
+            request->state = REQUEST_REMOVING;
             list_del(&request->link);
             list_add_tail(&server->compacting, &request->link);
             return;

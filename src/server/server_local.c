@@ -29,6 +29,7 @@ static void hash_done(struct job *job)
     struct buf out = {0};
     struct reply_header header = apply_header(server->apply);
     mvcc_hash_end(&hash_job->hash, &result);
+    header.revision = result.current_revision; /* when it was asked for: others compare by it */
     reply_put_header(&out, 1, &header);
     reply_put_uint(&out, 2, result.hash);
     if (request->kind == REQUEST_HASH_KV) {

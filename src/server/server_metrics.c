@@ -111,7 +111,7 @@ static void collect(void *ctx)
     wal_stats(node_wal(server->node), &wal);
     metric_set(m->proposals_applied, (double)server->applied);
     metric_set(m->proposals_committed, (double)raft.hard_state.commit);
-    size_t pending = 0;
+    size_t pending = 0; /* counted when somebody asks */
     LIST_FOR_EACH (&server->proposed, link) {
         pending++;
     }
@@ -225,11 +225,6 @@ void server_metrics_free(struct server_metrics **metrics)
 {
     mem_free(*metrics);
     *metrics = NULL;
-}
-
-void server_metrics_proposed(struct server_metrics *metrics)
-{
-    UNUSED(metrics); /* pending proposals are counted when somebody asks */
 }
 
 void server_metrics_proposal_failed(struct server_metrics *metrics)

@@ -114,7 +114,6 @@ bool snapshotter_is_idle(const struct snapshotter *snapshotter);
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);
 void server_metrics_free(struct server_metrics **metrics);
-void server_metrics_proposed(struct server_metrics *metrics);
 void server_metrics_proposal_failed(struct server_metrics *metrics);
 void server_metrics_applied(struct server_metrics *metrics, enum request_kind kind, bool ok,
                             uint64_t took_ns);

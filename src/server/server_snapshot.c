@@ -12,6 +12,8 @@
  * record whose file is there. Old files and segments are purged every 30 seconds on the pool. */
 #include "server/server_priv.h"
 
+#include "base/failpoint.h"
+
 #include <inttypes.h>
 
 struct snapshotter {
@@ -47,7 +49,9 @@ static void recorded(void *ctx)
     enum err err = raft_create_snapshot(raft, s->record.index, &s->record.conf_state, data);
     ASSERT(err == ERR_OK || err == ERR_EXISTS);
     raft_payload_unref(&data);
+    FAILPOINT(raftAfterSaveSnap);
     wal_release_to(node_wal(server->node), s->record.index);
+    FAILPOINT(raftAfterWALRelease);
     LOG_INFO(&server->log, "saved snapshot to disk", log_u64("snapshot-index", s->record.index));
     raft_index compact = s->record.index > keep ? s->record.index - keep : 1;
     if (raft_compact(raft, compact) == ERR_OK) {
@@ -61,6 +65,7 @@ static void recorded(void *ctx)
 static void save_run(struct job *job)
 {
     struct snapshotter *s = CONTAINER_OF(job, struct snapshotter, save_job);
+    FAILPOINT(raftBeforeSaveSnap);
     s->save_err = snap_save(s->server->options.env->disk, config_snap_dir(s->server->config),
                             &s->snap, &s->why);
 }

@@ -198,11 +198,6 @@ void member_set_version(struct member_set *set, struct slice version)
     set->version = copy;
 }
 
-uint64_t member_set_cluster_id(const struct member_set *set)
-{
-    return set->cluster_id;
-}
-
 const char *member_set_cluster_version(const struct member_set *set)
 {
     return set->version;

@@ -54,7 +54,6 @@ FALLIBLE member_set_attributes(struct member_set *set, member_id id, struct slic
 /* "3.4.0"; "" while undecided. */
 void member_set_version(struct member_set *set, struct slice version);
 
-uint64_t member_set_cluster_id(const struct member_set *set);
 const char *member_set_cluster_version(const struct member_set *set);
 size_t member_set_count(const struct member_set *set);
 /* By position, ascending ids. */

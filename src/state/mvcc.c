@@ -24,17 +24,18 @@ FALLIBLE mvcc_row_parse(struct slice raw, struct mvcc_row *out)
     return ERR_OK;
 }
 
-__attribute__((noreturn)) static void damaged(struct revision rev, const char *what)
+__attribute__((noreturn)) static void damaged(const struct mvcc *store, struct revision rev,
+                                              const char *what)
 {
-    fatal("the database is damaged: the row of revision %lld.%u %s; replace this member, or "
-          "restore it from a snapshot",
-          (long long)rev.main, rev.sub, what);
+    backend_damaged(store->backend, "the row of revision %lld.%u %s", (long long)rev.main, rev.sub,
+                    what);
 }
 
-void mvcc__parse(struct revision rev, struct slice raw, struct mvcc_row *out)
+void mvcc__parse(const struct mvcc *store, struct revision rev, struct slice raw,
+                 struct mvcc_row *out)
 {
     if (mvcc_row_parse(raw, out) != ERR_OK || out->key.len == 0) {
-        damaged(rev, "is no key-value");
+        damaged(store, rev, "is no key-value");
     }
 }
 
@@ -42,7 +43,7 @@ static struct slice row_at(struct mvcc *store, struct revision rev)
 {
     struct slice raw;
     if (!backend_get_row(store->backend, rev, &raw)) {
-        damaged(rev, "is missing");
+        damaged(store, rev, "is missing");
     }
     return raw;
 }
@@ -54,7 +55,7 @@ struct restore {
     struct mvcc *store;
     struct errbuf *why;
     enum err err;
-    int64_t last; /* the highest main revision seen */
+    struct revision last; /* row seen; {1, 0} before the first */
     bool has_leases;
 };
 
@@ -77,9 +78,19 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
                  (long long)rev.main, rev.sub);
         return false;
     }
+    /* The file's pages carry no checksum: what a row repeats of its key must agree with it. */
+    bool is_in_order = revision_cmp(rev, restore->last) > 0;
+    bool is_of_row = is_tombstone || (row.mod == rev.main && row.create > 0 &&
+                                      row.create <= row.mod && row.version > 0);
+    if (!is_in_order || !is_of_row) {
+        restore->err = errf(restore->why, ERR_CORRUPT,
+                            "the row of revision %lld.%u does not belong where it stands",
+                            (long long)rev.main, rev.sub);
+        return false;
+    }
     keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
                      is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
-    restore->last = rev.main;
+    restore->last = rev;
     restore->has_leases = restore->has_leases || row.lease != 0;
     if (restore->has_leases && store->options.hooks.attach != NULL) {
         store->options.hooks.attach(store->options.hooks.ctx, row.key,
@@ -110,12 +121,12 @@ static FALLIBLE read_marker(struct mvcc *store, struct slice key, int64_t *out, 
 static FALLIBLE restore(struct mvcc *store, struct errbuf *why)
 {
     int64_t scheduled;
-    struct restore state = {.store = store, .why = why, .last = 1};
+    struct restore state = {.store = store, .why = why, .last = {.main = 1}};
     TRY(read_marker(store, FINISHED_COMPACT, &store->finished, why));
     TRY(read_marker(store, SCHEDULED_COMPACT, &scheduled, why));
     backend_scan_rows(store->backend, (struct revision){0}, restore_row, &state);
     TRY(state.err);
-    store->revision = state.last;
+    store->revision = state.last.main;
     if (store->revision < store->finished) {
         store->revision = store->finished;
     }
@@ -146,6 +157,10 @@ FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct
     list_init(&store->reads);
     enum err err = restore(store, why);
     if (err != ERR_OK) {
+        (void)err_wrap(
+            why, err,
+            "the database %s is damaged; replace this member, or restore it from a snapshot",
+            backend_path(store->backend));
         mvcc_close(&store);
         return err;
     }
@@ -340,7 +355,7 @@ bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
     if (!mvcc_get_version(store, key, &version)) {
         return false;
     }
-    mvcc__parse(version.mod, row_at(store, version.mod), out);
+    mvcc__parse(store, version.mod, row_at(store, version.mod), out);
     return true;
 }
 
@@ -350,7 +365,7 @@ bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
     if (!backend_get_row(store->backend, rev, &raw)) {
         return false;
     }
-    mvcc__parse(rev, raw, out);
+    mvcc__parse(store, rev, raw, out);
     return true;
 }
 
@@ -430,6 +445,7 @@ void mvcc_read_pause(struct mvcc_read *read)
 }
 
 struct history {
+    const struct mvcc *store;
     mvcc_history_fn *each;
     void *ctx;
 };
@@ -440,14 +456,14 @@ static bool history_row(void *ctx, struct slice key, struct slice value)
     struct revision rev = {0};
     bool is_tombstone;
     if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
-        damaged(rev, "has a key that is no revision");
+        damaged(history->store, rev, "has a key that is no revision");
     }
     return history->each(history->ctx, rev, is_tombstone, value);
 }
 
 void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
 {
-    struct history history = {.each = each, .ctx = ctx};
+    struct history history = {.store = store, .each = each, .ctx = ctx};
     struct revision first = {.main = from < 0 ? 0 : from};
     backend_scan_rows(store->backend, first, history_row, &history);
 }
@@ -487,7 +503,7 @@ static bool check_row(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
     ASSERT(err == ERR_OK);
-    mvcc__parse(check->rev, value, &row);
+    mvcc__parse(check->store, check->rev, value, &row);
     ASSERT(check->is_tombstone || row.mod == check->rev.main);
     check->is_known = false;
     keyindex_revisions(check->store->index, row.key, check->rev.main, is_this_revision, check);

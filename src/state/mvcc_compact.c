@@ -12,6 +12,8 @@
  * kept revisions. What is left at the end is the same. */
 #include "state/mvcc_priv.h"
 
+#include "base/failpoint.h"
+
 /* Rows looked at in one step: some 0.3 ms. Several steps make a batch, and then comes the sleep. */
 #define SLICE_ROWS 200
 
@@ -45,7 +47,9 @@ FALLIBLE mvcc_compact(struct mvcc *store, int64_t revision)
         return ERR_FUTURE;
     }
     store->compact = revision;
+    FAILPOINT(compactBeforeCommitScheduledCompact);
     write_marker(store, SCHEDULED_COMPACT, revision);
+    FAILPOINT(compactAfterCommitScheduledCompact);
     if (store->target == -1) {
         removal_begin(store, revision);
     }
@@ -84,8 +88,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     bool is_tombstone;
     struct mvcc_row row;
     if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
-        fatal("the database is damaged: bucket key has a key that is no revision; replace this "
-              "member, or restore it from a snapshot");
+        backend_damaged(store->backend, "bucket key has a key that is no revision");
     }
     if (rev.main > store->target) {
         return false;
@@ -96,7 +99,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     }
     state->visited++;
     state->last = rev;
-    mvcc__parse(rev, value, &row);
+    mvcc__parse(store, rev, value, &row);
     if (!keyindex_is_kept(store->index, row.key, rev, store->target)) {
         state->doomed[state->count++] = (struct doomed){
             .rev = rev,
@@ -124,7 +127,9 @@ static void remove_rows(struct slice_state *state)
 static void removal_end(struct mvcc *store)
 {
     int64_t revision = store->target;
+    FAILPOINT(compactBeforeSetFinishedCompact);
     write_marker(store, FINISHED_COMPACT, revision);
+    FAILPOINT(compactAfterSetFinishedCompact);
     store->finished = revision;
     store->target = -1;
     if (store->compact > revision) {
@@ -164,7 +169,9 @@ int mvcc_compact_step(struct mvcc *store)
     };
     state.doomed = mem_array(state.limit, sizeof(state.doomed[0]));
     backend_scan_rows(store->backend, store->next, visit_row, &state);
+    FAILPOINT(compactBeforeCommitBatch);
     remove_rows(&state);
+    FAILPOINT(compactAfterCommitBatch);
     store->batch_rows += state.visited;
     bool is_batch_full = store->batch_rows == store->options.compact_batch_limit;
     if (is_batch_full || state.is_end) {

@@ -239,8 +239,7 @@ void mvcc_hash_end(struct mvcc_hash **hash, struct mvcc_hash_result *out)
     ASSERT(ended->store->hash_count > 0);
     ended->store->hash_count--;
     if (ended->err != ERR_OK) {
-        fatal("the database is damaged: %s; replace this member, or restore it from a snapshot",
-              ended->why.text);
+        backend_damaged(ended->store->backend, "%s", ended->why.text);
     }
     *out = ended->result;
     out->hash = ended->crc;

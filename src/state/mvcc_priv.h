@@ -39,7 +39,8 @@ struct mvcc {
 };
 
 /* The row parts that must be there, or the sentence and the end. */
-void mvcc__parse(struct revision rev, struct slice raw, struct mvcc_row *out);
+void mvcc__parse(const struct mvcc *store, struct revision rev, struct slice raw,
+                 struct mvcc_row *out);
 /* After mvcc_open() has read the two markers. */
 void mvcc__compact_resume(struct mvcc *store, int64_t scheduled);
 

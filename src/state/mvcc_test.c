@@ -465,6 +465,10 @@ TEST(mvcc, refuses_to_open_over_damaged_rows_and_markers)
     } cases[] = {
         {SLICE("\x0a\x05k"), SLICE_EMPTY, "revision 2.0"},
         {SLICE("\x10\x02"), SLICE_EMPTY, "revision 2.0"}, /* no key */
+        /* create 2, mod 3, version 1: a row of another revision; then version 0; create 3, mod 2 */
+        {SLICE("\x0a\x01k\x10\x02\x18\x03\x20\x01"), SLICE_EMPTY, "revision 2.0 does not belong"},
+        {SLICE("\x0a\x01k\x10\x02\x18\x02"), SLICE_EMPTY, "revision 2.0 does not belong"},
+        {SLICE("\x0a\x01k\x10\x03\x18\x02\x20\x01"), SLICE_EMPTY, "revision 2.0 does not belong"},
         {SLICE_EMPTY, SLICE("short"), "scheduledCompactRev"},
         {SLICE_EMPTY, SLICE("\xff\xff\xff\xff\xff\xff\xff\xff_\0\0\0\0\0\0\0\0"),
          "scheduledCompactRev"},
@@ -482,6 +486,7 @@ TEST(mvcc, refuses_to_open_over_damaged_rows_and_markers)
         close_all(&f);
         assert_int_equal(try_open(&f, &why), ERR_CORRUPT);
         assert_non_null(strstr(why.text, cases[i].says));
+        assert_non_null(strstr(why.text, f.path));
         mem_free(f.path);
     }
 }

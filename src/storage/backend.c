@@ -10,6 +10,10 @@
  * then is served by backend_end(). */
 #include "storage/backend_priv.h"
 
+#include "base/failpoint.h"
+
+#include <stdio.h>
+
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
 #define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
@@ -35,9 +39,20 @@ const char *backend_bucket_name(enum backend_bucket bucket)
     return bucket_names[bucket];
 }
 
-void backend__damaged(const char *why)
+void backend_damaged(const struct backend *backend, const char *format, ...)
 {
-    fatal("the database is damaged: %s; replace this member, or restore it from a snapshot", why);
+    char why[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof(why), format, args);
+    va_end(args);
+    fatal("the database %s is damaged: %s; replace this member, or restore it from a snapshot",
+          backend->options.path, why);
+}
+
+const char *backend_path(const struct backend *backend)
+{
+    return backend->options.path;
 }
 
 /* ---- the pinned tree --------------------------------------------------------------------------
@@ -50,7 +65,7 @@ static void tree_pin(struct backend *backend)
     for (unsigned i = 0; i < BUCKET_COUNT; i++) {
         struct slice name = slice_str(bucket_names[i]);
         if (bolt_bucket(bolt_root(backend->tree), name, &backend->bucket[i]) != ERR_OK) {
-            backend__damaged(bolt_tx_why(backend->tree));
+            backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
         }
     }
 }
@@ -60,7 +75,7 @@ static bool tree_get(struct backend *backend, enum backend_bucket bucket, struct
 {
     enum err err = bolt_get(backend->bucket[bucket], key, out);
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        backend__damaged(bolt_tx_why(backend->tree));
+        backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
     }
     return err == ERR_OK;
 }
@@ -128,6 +143,7 @@ bool backend__seal(struct backend *backend)
     if (batch->ops == 0 && !backend->is_index_dirty && !backend->is_conf_dirty) {
         return false;
     }
+    FAILPOINT(commitBeforePreCommitHook);
     if (backend->is_index_dirty) {
         put_be64(bytes, backend->index);
         batch__set(batch, BUCKET_META, SLICE("consistent_index"), slice_of(bytes, 8), false);
@@ -139,6 +155,7 @@ bool backend__seal(struct backend *backend)
         batch__set(batch, BUCKET_META, SLICE("confState"), buf_slice(&backend->conf_state), false);
         backend->is_conf_dirty = false;
     }
+    FAILPOINT(commitAfterPreCommitHook);
     batch__seal(batch);
     batch_open(backend);
     return true;
@@ -200,7 +217,9 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
 static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
 {
     struct bolt_tx *tx;
+    FAILPOINT(beforeStartDBTxn);
     TRY(bolt_write_begin(backend->db, &tx, why));
+    FAILPOINT(afterStartDBTxn);
     for (size_t i = 0; i < backend->commit_batch_count; i++) {
         enum err err = write_batch(backend->commit_batch[i], tx);
         if (err != ERR_OK) {
@@ -209,7 +228,10 @@ static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
             return err;
         }
     }
-    return bolt_commit(&tx, why);
+    FAILPOINT(beforeCommit);
+    TRY(bolt_commit(&tx, why));
+    FAILPOINT(afterCommit);
+    return ERR_OK;
 }
 
 /* On the executor. */
@@ -677,7 +699,7 @@ void backend_scan(struct backend *backend, enum backend_bucket bucket, struct sl
         mem_free(batches);
     }
     if (err != ERR_OK) {
-        backend__damaged(why.text);
+        backend_damaged(backend, "%s", why.text);
     }
 }
 

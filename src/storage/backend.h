@@ -154,6 +154,11 @@ struct bolt_tx *backend_snapshot_begin(struct backend *backend);
 
 /* ---- observers ------------------------------------------------------------------------------ */
 
+/* What is read makes no sense: says so, names the file and ends the process. */
+__attribute__((noreturn, format(printf, 2, 3))) void backend_damaged(const struct backend *backend,
+                                                                     const char *format, ...);
+const char *backend_path(const struct backend *backend);
+
 struct backend_stats {
     uint64_t size;        /* bytes: high-water mark times page size, as etcd's dbSize */
     uint64_t size_in_use; /* without the free pages */

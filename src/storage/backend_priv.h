@@ -159,6 +159,5 @@ struct backend {
 
 bool backend__seal(struct backend *backend);
 void backend__unref_batch(struct backend *backend, struct batch *batch);
-__attribute__((noreturn)) void backend__damaged(const char *why);
 
 #endif

@@ -304,11 +304,6 @@ uint32_t bolt_page_size(const struct bolt *db)
     return db->page_size;
 }
 
-const char *bolt_path(const struct bolt *db)
-{
-    return db->path;
-}
-
 static uint64_t readers_count(const struct bolt *db)
 {
     uint64_t count = 0;

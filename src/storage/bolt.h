@@ -168,7 +168,6 @@ uint64_t bolt_tx_size(const struct bolt_tx *tx);
  * scanned for free pages: there both are equal. */
 uint64_t bolt_tx_size_in_use(const struct bolt_tx *tx);
 uint32_t bolt_page_size(const struct bolt *db);
-const char *bolt_path(const struct bolt *db);
 
 struct bolt_stats {
     uint64_t commits;

@@ -10,6 +10,8 @@
  * Until 5 is on the disk the other meta names the old state, whose pages nobody has touched. */
 #include "storage/bolt_priv.h"
 
+#include "base/failpoint.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -261,11 +263,13 @@ static FALLIBLE commit_write(struct bolt_tx *tx, struct errbuf *why)
     struct bolt *db = tx->db;
     if (tx->dirty_count > 0) {
         TRY(bolt__dirty_write(tx, why));
+        FAILPOINT(beforeSyncDataPages);
         if (!db->options.no_sync) {
             TRY(file_sync_data(db->file, why));
         }
     }
     TRY(meta_write(db, &tx->meta, why));
+    FAILPOINT(beforeSyncMetaPage);
     if (!db->options.no_sync) {
         TRY(file_sync_data(db->file, why));
     }

@@ -17,6 +17,7 @@
  * Encoding happens on the executor, so that a batch costs the loop one submit. */
 #include "storage/wal_priv.h"
 
+#include "base/failpoint.h"
 #include "base/mem.h"
 
 #define WAL_MAGIC 0x77616c31u
@@ -273,6 +274,7 @@ static void run(struct job *base)
     struct wal *wal = CONTAINER_OF(base, struct wal, job.job);
     bool must_sync = false;
     ASSERT(wal->magic == WAL_MAGIC);
+    FAILPOINT(raftBeforeSave);
     LIST_FOR_EACH (&wal->job.writes, node) {
         const struct wal_write *write = CONTAINER_OF(node, struct wal_write, link);
         put_write(wal, write);
@@ -282,6 +284,7 @@ static void run(struct job *base)
     if (must_sync) {
         sync_tail(wal);
     }
+    FAILPOINT(raftAfterSave);
     if (wal->tail.out.cap > 2 * WRITE_BYTES_MAX) { /* one huge entry: do not keep its room */
         buf_fini(&wal->tail.out);
     }

@@ -34,8 +34,9 @@ struct wal_position {
 
 /* ---- creating and reading --------------------------------------------------------------- */
 
-/* Is there a log (any .wal file) in `dir`? */
-bool wal_exists(struct disk *disk, const char *dir);
+/* Is there a log (any .wal file) in `dir`? A folder that is not there has none; one that cannot be
+ * read is an error: nobody may found a new log in it. */
+FALLIBLE wal_exists(struct disk *disk, const char *dir, bool *out, struct errbuf *why);
 
 /* Makes a log holding only `metadata` (etcdserverpb.Metadata bytes) and the snapshot {0, 0}. It
  * appears under its name whole and durable, or not at all: it is made in "<dir>.tmp" and renamed.

@@ -228,7 +228,9 @@ static void recover(const struct world *w, struct disk *disk)
 {
     struct env *env = sim_env_new(w->seed, disk);
     struct errbuf why;
-    if (!wal_exists(disk, "/member/wal")) {
+    bool is_there = false;
+    assert_int_equal(wal_exists(disk, "/member/wal", &is_there, NULL), ERR_OK);
+    if (!is_there) {
         assert_false(w->is_created); /* invariant 1 */
         must(disk_mkdir_all(disk, "/member", 0700, &why), &why);
         must(wal_create(disk, "/member/wal", SLICE("\x08\x01\x10\x02"), SEGMENT_BYTES, &why), &why);

@@ -18,10 +18,15 @@ static void find_one(const char *name, void *ctx)
     }
 }
 
-bool wal_exists(struct disk *disk, const char *dir)
+enum err wal_exists(struct disk *disk, const char *dir, bool *out, struct errbuf *why)
 {
     struct finder finder = {0};
-    return disk_list(disk, dir, find_one, &finder, NULL) == ERR_OK && finder.has_log;
+    enum err err = disk_list(disk, dir, find_one, &finder, why);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    *out = finder.has_log;
+    return ERR_OK;
 }
 
 /* ---- creating ---------------------------------------------------------------------------- */
@@ -153,7 +158,9 @@ static FALLIBLE create_in_place(struct disk *disk, const char *dir, struct slice
 FALLIBLE wal_create(struct disk *disk, const char *dir, struct slice metadata,
                     uint64_t segment_bytes, struct errbuf *why)
 {
-    if (wal_exists(disk, dir)) {
+    bool is_there = false;
+    TRY(wal_exists(disk, dir, &is_there, why));
+    if (is_there) {
         return errf(why, ERR_EXISTS, "%s: there is a write-ahead log already", dir);
     }
     /* Metadata without fields is still there: Go's reader tells nil from empty. */

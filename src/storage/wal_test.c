@@ -3,13 +3,20 @@
 #include "base/digest.h"
 #include "storage/wal_priv.h"
 
+static bool is_there(struct wal_world *w)
+{
+    bool out = false;
+    assert_int_equal(wal_exists(w->env->disk, w->dir, &out, NULL), ERR_OK);
+    return out;
+}
+
 /* ---- creating ------------------------------------------------------------------------------ */
 
 TEST(wal, a_new_log_is_byte_for_byte_etcds)
 {
     struct wal_world w = wal_world_new();
     wal_world_create(&w, WAL_SMALL);
-    assert_true(wal_exists(w.env->disk, w.dir));
+    assert_true(is_there(&w));
     char *path = wal_world_first_segment(&w);
     struct buf bytes = wal_world_read_file(&w, path);
     /* crc 0; metadata {1, 2}; snapshot {0, 0} */
@@ -42,7 +49,7 @@ TEST(wal, a_log_is_not_made_twice)
 {
     struct wal_world w = wal_world_new();
     struct errbuf why;
-    assert_false(wal_exists(w.env->disk, w.dir));
+    assert_false(is_there(&w));
     wal_world_create(&w, WAL_SMALL);
     assert_int_equal(wal_create(w.env->disk, w.dir, SLICE("x"), WAL_SMALL, &why), ERR_EXISTS);
     assert_non_null(strstr(why.text, w.dir));

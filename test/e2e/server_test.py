@@ -42,6 +42,9 @@ def program(*args, env=None, cwd=None):
 @test
 def the_lines_that_scripts_wait_for_are_logged_in_order():
     server = Server().start()
+    end = time.monotonic() + 30
+    while "strongly discouraged" not in server.logged() and time.monotonic() < end:
+        time.sleep(0.05)  # it is healthy a moment before it has published itself
     for line in lines(server):
         equal([k for k in ("level", "ts", "caller", "msg") if k not in line], [], str(line))
     equal(server.stop(), -signal.SIGTERM)  # as etcd: it stops cleanly and dies of the signal
