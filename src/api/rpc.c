@@ -3,34 +3,15 @@
  *   message()   decode into the call's arena, check, server_submit()
  *   done()      reply with the server's bytes, or finish with its status
  *   cancel()    server_cancel(): done() still comes, once */
-#include "api/api_priv.h"
+#include "api/rpc_priv.h"
 
 #include "api/check.h"
 #include "base/utf8.h"
-#include "codec/pb.h"
-
-#include "health.pb-c.h"
-
-struct rpc_method;
-struct rpc_call;
-
-/* Checks the decoded message and says what kind of request it is. */
-typedef enum status prepare_fn(struct api *api, const void *message,
-                               struct server_request *request);
-
-struct rpc_method {
-    const char *service;
-    const char *name;
-    enum grpc_kind kind;
-    const ProtobufCMessageDescriptor *type; /* NULL: not built yet */
-    prepare_fn *prepare;
-};
 
 /* One unary call; lives in its arena. */
 struct rpc_call {
     struct server_request request;
     struct grpc_call *call;
-    struct rpc_counters *counters;
 };
 
 /* ---- what each method does --------------------------------------------------------------------
@@ -129,7 +110,7 @@ static enum status prepare_member_list(struct api *api, const void *message,
     return STATUS_OK;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------
+/* ---- the table --------------------------------------------------------------------------------
  */
 
 #define KV "etcdserverpb.KV"
@@ -143,25 +124,25 @@ static enum status prepare_member_list(struct api *api, const void *message,
 #define TYPE(name) &etcdserverpb__##name##__descriptor
 #define UNBUILT(service, name, kind)                                                               \
     {                                                                                              \
-        service, name, kind, NULL, NULL                                                            \
+        service, name, kind, NULL, NULL, NULL                                                      \
     }
 
-/* In the order of services; a method without a type is answered "not built yet". */
+/* In the order of services. */
 static const struct rpc_method methods[] = {
-    {KV, "Range", GRPC_UNARY, TYPE(range_request), prepare_range},
-    {KV, "Put", GRPC_UNARY, TYPE(put_request), prepare_put},
-    {KV, "DeleteRange", GRPC_UNARY, TYPE(delete_range_request), prepare_delete},
-    {KV, "Txn", GRPC_UNARY, TYPE(txn_request), prepare_txn},
-    {KV, "Compact", GRPC_UNARY, TYPE(compaction_request), prepare_compact},
-    {MAINTENANCE, "Alarm", GRPC_UNARY, TYPE(alarm_request), prepare_alarm},
-    {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status},
-    {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash},
-    {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv},
+    {KV, "Range", GRPC_UNARY, TYPE(range_request), prepare_range, NULL},
+    {KV, "Put", GRPC_UNARY, TYPE(put_request), prepare_put, NULL},
+    {KV, "DeleteRange", GRPC_UNARY, TYPE(delete_range_request), prepare_delete, NULL},
+    {KV, "Txn", GRPC_UNARY, TYPE(txn_request), prepare_txn, NULL},
+    {KV, "Compact", GRPC_UNARY, TYPE(compaction_request), prepare_compact, NULL},
+    {MAINTENANCE, "Alarm", GRPC_UNARY, TYPE(alarm_request), prepare_alarm, NULL},
+    {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status, NULL},
+    {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash, NULL},
+    {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv, NULL},
     UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
     UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
-    {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list},
+    {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list, NULL},
     UNBUILT(CLUSTER, "MemberAdd", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
@@ -199,7 +180,6 @@ static const struct rpc_method methods[] = {
 };
 
 #define METHOD_COUNT ARRAY_LEN(methods)
-#define HEALTH "grpc.health.v1.Health"
 
 /* What a registered method's tag points at: the row and this process's counters. */
 struct rpc_binding {
@@ -207,73 +187,59 @@ struct rpc_binding {
     struct rpc_counters *counters;
 };
 
-/* ---- unary calls --------------------------------------------------------------------------------
- */
-
-static struct api *api_of(const struct grpc_call *call)
-{
-    return grpc_call_server_ctx(call);
-}
+/* ---- what services share -------------------------------------------------------------------- */
 
 static const struct rpc_binding *binding_of(const struct grpc_call *call)
 {
     return grpc_call_method(call)->tag;
 }
 
-static void count_handled(struct grpc_call *call, struct rpc_counters *counters,
-                          enum grpc_status status)
+struct api *rpc__api(const struct grpc_call *call)
 {
-    mono_ns now = loop_now(api_of(call)->options.loop);
-    rpc_counters_handled(counters, status, now - grpc_call_started(call));
+    return grpc_call_server_ctx(call);
 }
 
-static void finish(struct grpc_call *call, struct rpc_counters *counters, enum grpc_status status,
-                   const char *text)
+const struct rpc_method *rpc__method(const struct grpc_call *call)
 {
-    count_handled(call, counters, status);
+    return binding_of(call)->row;
+}
+
+struct rpc_counters *rpc__counters(const struct grpc_call *call)
+{
+    return binding_of(call)->counters;
+}
+
+static void count_handled(struct grpc_call *call, enum grpc_status status)
+{
+    mono_ns now = loop_now(rpc__api(call)->options.loop);
+    rpc_counters_handled(rpc__counters(call), status, now - grpc_call_started(call));
+}
+
+void rpc__finish(struct grpc_call *call, enum grpc_status status, const char *text)
+{
+    count_handled(call, status);
     grpc_call_finish(call, status, text);
 }
 
-static void finish_status(struct grpc_call *call, struct rpc_counters *counters, enum status status)
+void rpc__finish_status(struct grpc_call *call, enum status status)
 {
     const struct status_row *row = status_row(status);
-    finish(call, counters, row->code, row->text);
+    rpc__finish(call, row->code, row->text);
 }
 
-/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
-static void log_when_slow(const struct rpc_call *rpc)
+void rpc__reply(struct grpc_call *call, struct slice message)
 {
-    const struct api *api = api_of(rpc->call);
-    int64_t limit = api->config->warning_unary_request_duration_ns;
-    uint64_t took = loop_now(api->options.loop) - rpc->request.started;
-    if (limit > 0 && took > (uint64_t)limit) {
-        LOG_WARN(server_log(api->server), "request stats",
-                 log_duration("time spent", (int64_t)took),
-                 log_str("remote", grpc_call_peer(rpc->call)),
-                 log_str("response type", binding_of(rpc->call)->row->name),
-                 log_u64("request size", rpc->request.encoded.len),
-                 log_u64("response size", rpc->request.reply.len));
-    }
+    rpc_counters_sent(rpc__counters(call));
+    count_handled(call, GRPC_OK);
+    grpc_call_reply(call, message);
 }
 
-static void on_done(struct server_request *request)
+enum status rpc__start(struct grpc_call *call)
 {
-    struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
-    log_when_slow(rpc);
-    if (request->status != STATUS_OK) {
-        finish_status(rpc->call, rpc->counters, request->status);
-        return;
-    }
-    rpc_counters_sent(rpc->counters);
-    count_handled(rpc->call, rpc->counters, GRPC_OK);
-    grpc_call_reply(rpc->call, request->reply);
-}
-
-/* Metadata that every call may carry. */
-static enum status check_metadata(struct api *api, struct grpc_call *call)
-{
+    struct api *api = rpc__api(call);
     struct slice value;
     bool is_stream = grpc_call_method(call)->kind != GRPC_UNARY;
+    rpc_counters_started(rpc__counters(call));
     if (!grpc_call_metadata(call, "client-api-version", 0, &value)) {
         value = SLICE("unknown");
     } else if (!utf8_valid(value)) {
@@ -287,23 +253,61 @@ static enum status check_metadata(struct api *api, struct grpc_call *call)
     return STATUS_OK;
 }
 
+bool rpc__decode(struct grpc_call *call, struct arena *arena,
+                 const ProtobufCMessageDescriptor *type, struct slice bytes, void *message_out)
+{
+    struct errbuf why;
+    rpc_counters_received(rpc__counters(call));
+    if (pb_decode(arena, type, bytes, message_out, &why) != ERR_OK) {
+        rpc__finish(
+            call, GRPC_INTERNAL,
+            arena_printf(grpc_call_arena(call), "grpc: error unmarshalling request: %s", why.text));
+        return false;
+    }
+    return true;
+}
+
+/* ---- unary calls ---------------------------------------------------------------------------- */
+
+/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
+static void log_when_slow(const struct rpc_call *rpc)
+{
+    const struct api *api = rpc__api(rpc->call);
+    int64_t limit = api->config->warning_unary_request_duration_ns;
+    uint64_t took = loop_now(api->options.loop) - rpc->request.started;
+    if (limit > 0 && took > (uint64_t)limit) {
+        LOG_WARN(server_log(api->server), "request stats",
+                 log_duration("time spent", (int64_t)took),
+                 log_str("remote", grpc_call_peer(rpc->call)),
+                 log_str("response type", rpc__method(rpc->call)->name),
+                 log_u64("request size", rpc->request.encoded.len),
+                 log_u64("response size", rpc->request.reply.len));
+    }
+}
+
+static void on_done(struct server_request *request)
+{
+    struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
+    log_when_slow(rpc);
+    if (request->status != STATUS_OK) {
+        rpc__finish_status(rpc->call, request->status);
+        return;
+    }
+    rpc__reply(rpc->call, request->reply);
+}
+
 static void on_message(struct grpc_call *call, struct slice bytes)
 {
-    struct api *api = api_of(call);
-    const struct rpc_binding *binding = binding_of(call);
+    struct api *api = rpc__api(call);
+    const struct rpc_method *row = rpc__method(call);
     struct arena *arena = grpc_call_arena(call);
-    struct errbuf why;
     void *message = NULL;
-    rpc_counters_started(binding->counters);
-    rpc_counters_received(binding->counters);
-    if (pb_decode(arena, binding->row->type, bytes, &message, &why) != ERR_OK) {
-        finish(call, binding->counters, GRPC_INTERNAL,
-               arena_printf(arena, "grpc: error unmarshalling request: %s", why.text));
+    enum status status = rpc__start(call);
+    if (!rpc__decode(call, arena, row->type, bytes, &message)) {
         return;
     }
     struct rpc_call *rpc = ARENA_NEW(arena, struct rpc_call);
     rpc->call = call;
-    rpc->counters = binding->counters;
     rpc->request = (struct server_request){
         .message = message,
         .encoded = bytes,
@@ -311,12 +315,11 @@ static void on_message(struct grpc_call *call, struct slice bytes)
         .started = loop_now(api->options.loop),
         .done = on_done,
     };
-    enum status status = check_metadata(api, call);
     if (status == STATUS_OK) {
-        status = binding->row->prepare(api, message, &rpc->request);
+        status = row->prepare(api, message, &rpc->request);
     }
     if (status != STATUS_OK) {
-        finish_status(call, binding->counters, status);
+        rpc__finish_status(call, status);
         return;
     }
     grpc_call_set_data(call, rpc);
@@ -331,7 +334,7 @@ static void on_cancel(struct grpc_call *call, enum grpc_status why)
                                                        : STATUS_CANCELED;
     ASSERT(rpc !=
            NULL); /* a unary call is ours from its message on, and that sets it or finishes */
-    server_cancel(api_of(call)->server, &rpc->request, status);
+    server_cancel(rpc__api(call)->server, &rpc->request, status);
 }
 
 static const struct grpc_handler unary_handler = {
@@ -339,16 +342,17 @@ static const struct grpc_handler unary_handler = {
     .cancel = on_cancel,
 };
 
-/* ---- methods of etcd that are not built yet
- * ------------------------------------------------------ */
+/* ---- methods of etcd that are not built yet ---------------------------------------------------
+ */
 
 static void refuse(struct grpc_call *call)
 {
-    const struct rpc_binding *binding = binding_of(call);
-    rpc_counters_started(binding->counters);
-    finish(call, binding->counters, GRPC_UNIMPLEMENTED,
-           arena_printf(grpc_call_arena(call), "etcd.c: %s/%s is not built yet in this version",
-                        binding->row->service, binding->row->name));
+    const struct rpc_method *row = rpc__method(call);
+    rpc_counters_started(rpc__counters(call));
+    rpc__finish(call, GRPC_UNIMPLEMENTED,
+                arena_printf(grpc_call_arena(call),
+                             "etcd.c: %s/%s is not built yet in this version", row->service,
+                             row->name));
 }
 
 static void refuse_message(struct grpc_call *call, struct slice message)
@@ -360,99 +364,13 @@ static void refuse_message(struct grpc_call *call, struct slice message)
 static const struct grpc_handler unbuilt_unary_handler = {.message = refuse_message};
 static const struct grpc_handler unbuilt_stream_handler = {.start = refuse};
 
-/* ---- grpc.health.v1.Health
- * ----------------------------------------------------------------------- */
-
-static bool health_decode(struct grpc_call *call, struct slice bytes, const char **service_out)
-{
-    struct errbuf why;
-    Grpc__Health__V1__HealthCheckRequest *request = NULL;
-    const struct rpc_binding *binding = binding_of(call);
-    rpc_counters_started(binding->counters);
-    rpc_counters_received(binding->counters);
-    if (pb_decode(grpc_call_arena(call), &grpc__health__v1__health_check_request__descriptor, bytes,
-                  &request, &why) != ERR_OK) {
-        finish(
-            call, binding->counters, GRPC_INTERNAL,
-            arena_printf(grpc_call_arena(call), "grpc: error unmarshalling request: %s", why.text));
-        return false;
-    }
-    *service_out = request->service;
-    return true;
-}
-
-/* HealthCheckResponse{status = 1}: SERVING 1, SERVICE_UNKNOWN 3. */
-static const struct slice health_serving = {(const uint8_t *)"\x08\x01", 2};
-static const struct slice health_unknown = {(const uint8_t *)"\x08\x03", 2};
-
-static void health_check(struct grpc_call *call, struct slice bytes)
-{
-    const char *service;
-    const struct rpc_binding *binding = binding_of(call);
-    if (!health_decode(call, bytes, &service)) {
-        return;
-    }
-    if (service[0] != '\0') {
-        finish(call, binding->counters, GRPC_NOT_FOUND, "unknown service");
-        return;
-    }
-    rpc_counters_sent(binding->counters);
-    count_handled(call, binding->counters, GRPC_OK);
-    grpc_call_reply(call, health_serving);
-}
-
-/* The state never changes while the server serves, so one message and then silence until the
- * client leaves or the server stops. */
-static void health_watch(struct grpc_call *call, struct slice bytes)
-{
-    const char *service;
-    if (health_decode(call, bytes, &service)) {
-        rpc_counters_sent(binding_of(call)->counters);
-        grpc_call_send_copy(call, service[0] == '\0' ? health_serving : health_unknown);
-    }
-}
-
-static void health_watch_cancel(struct grpc_call *call, enum grpc_status why)
-{
-    finish(call, binding_of(call)->counters, why, "");
-}
-
-/* HealthListResponse{statuses = 1: map<string, HealthCheckResponse>} with the one entry "". */
-static void health_list(struct grpc_call *call, struct slice bytes)
-{
-    static const uint8_t list[] = {0x0a, 0x06, 0x0a, 0x00, 0x12, 0x02, 0x08, 0x01};
-    const struct rpc_binding *binding = binding_of(call);
-    UNUSED(bytes);
-    rpc_counters_started(binding->counters);
-    rpc_counters_received(binding->counters);
-    rpc_counters_sent(binding->counters);
-    count_handled(call, binding->counters, GRPC_OK);
-    grpc_call_reply(call, slice_of(list, sizeof(list)));
-}
-
-static const struct grpc_handler health_check_handler = {.message = health_check};
-static const struct grpc_handler health_list_handler = {.message = health_list};
-static const struct grpc_handler health_watch_handler = {
-    .message = health_watch,
-    .cancel = health_watch_cancel,
-};
-
-static const struct rpc_method health_methods[] = {
-    {HEALTH, "Check", GRPC_UNARY, NULL, NULL},
-    {HEALTH, "List", GRPC_UNARY, NULL, NULL},
-    {HEALTH, "Watch", GRPC_SERVER_STREAM, NULL, NULL},
-};
-static const struct grpc_handler *const health_handlers[] = {
-    &health_check_handler,
-    &health_list_handler,
-    &health_watch_handler,
-};
-
-/* ---- registration
- * -------------------------------------------------------------------------------- */
+/* ---- registration --------------------------------------------------------------------------- */
 
 static const struct grpc_handler *handler_of(const struct rpc_method *row)
 {
+    if (row->handler != NULL) {
+        return row->handler;
+    }
     if (row->type != NULL) {
         return &unary_handler;
     }
@@ -460,10 +378,12 @@ static const struct grpc_handler *handler_of(const struct rpc_method *row)
     return has_one_message ? &unbuilt_unary_handler : &unbuilt_stream_handler;
 }
 
+#define HEALTH_METHODS_MAX 4
+
 /* Everything a registration needs to stay, in one allocation that lives with the api. */
 struct rpc_tables {
-    struct rpc_binding bindings[METHOD_COUNT + ARRAY_LEN(health_methods)];
-    struct grpc_method methods[METHOD_COUNT + ARRAY_LEN(health_methods)];
+    struct rpc_binding bindings[METHOD_COUNT + HEALTH_METHODS_MAX];
+    struct grpc_method methods[METHOD_COUNT + HEALTH_METHODS_MAX];
     struct grpc_service services[16];
     size_t method_count;
     size_t service_count;
@@ -480,9 +400,9 @@ static const char *kind_name(enum grpc_kind kind)
     return names[kind];
 }
 
-static void table_add(struct api *api, struct rpc_tables *tables, const struct rpc_method *row,
-                      const struct grpc_handler *handler)
+static void table_add(struct api *api, struct rpc_tables *tables, const struct rpc_method *row)
 {
+    ASSERT(tables->method_count < ARRAY_LEN(tables->methods));
     size_t at = tables->method_count++;
     tables->bindings[at] = (struct rpc_binding){
         .row = row,
@@ -492,7 +412,7 @@ static void table_add(struct api *api, struct rpc_tables *tables, const struct r
     tables->methods[at] = (struct grpc_method){
         .name = row->name,
         .kind = row->kind,
-        .handler = handler,
+        .handler = handler_of(row),
         .tag = &tables->bindings[at],
     };
     struct grpc_service *last =
@@ -509,10 +429,10 @@ static struct rpc_tables *tables_new(struct api *api)
 {
     struct rpc_tables *tables = NEW(struct rpc_tables);
     for (size_t i = 0; i < METHOD_COUNT; i++) {
-        table_add(api, tables, &methods[i], handler_of(&methods[i]));
+        table_add(api, tables, &methods[i]);
     }
-    for (size_t i = 0; i < ARRAY_LEN(health_methods); i++) {
-        table_add(api, tables, &health_methods[i], health_handlers[i]);
+    for (size_t i = 0; i < rpc__health_method_count; i++) {
+        table_add(api, tables, &rpc__health_methods[i]);
     }
     return tables;
 }

@@ -1,0 +1,51 @@
+/* What rpc.c's table and unary calls share with the files of single services (rpc_*.c).
+ *
+ * A service whose methods are all unary needs rows with a prepare function in rpc.c and nothing
+ * else. A stream, or a call that asks the server more than once, brings a grpc_handler of its own
+ * in a file of its own; its row names that handler.
+ *
+ * Threads: loop thread only. */
+#ifndef API_RPC_PRIV_H
+#define API_RPC_PRIV_H
+
+#include "api/api_priv.h"
+
+#include "codec/pb.h"
+
+/* Checks the decoded message and says what kind of request it is. */
+typedef enum status rpc_prepare_fn(struct api *api, const void *message,
+                                   struct server_request *request);
+
+/* One method of etcd. Either `type` and `prepare` (unary, one request to the server), or `handler`;
+ * without both it is answered "not built yet". */
+struct rpc_method {
+    const char *service;
+    const char *name;
+    enum grpc_kind kind;
+    const ProtobufCMessageDescriptor *type;
+    rpc_prepare_fn *prepare;
+    const struct grpc_handler *handler;
+};
+
+struct api *rpc__api(const struct grpc_call *call);
+const struct rpc_method *rpc__method(const struct grpc_call *call);
+struct rpc_counters *rpc__counters(const struct grpc_call *call);
+
+/* The call's first event: counts it as started, and checks the metadata that every call may carry
+ * (client-api-version, hasleader). Not STATUS_OK: for rpc__finish_status(). */
+enum status rpc__start(struct grpc_call *call);
+/* Counts a message received and decodes it into `arena`. False: the call has been finished with
+ * grpc-go's words. */
+bool rpc__decode(struct grpc_call *call, struct arena *arena,
+                 const ProtobufCMessageDescriptor *type, struct slice bytes, void *message_out);
+/* Count and end the call; it must not be touched afterwards. `text` may be NULL. */
+void rpc__finish(struct grpc_call *call, enum grpc_status status, const char *text);
+void rpc__finish_status(struct grpc_call *call, enum status status);
+/* Counts and sends the only message of a call, and ends it with GRPC_OK. */
+void rpc__reply(struct grpc_call *call, struct slice message);
+
+/* rpc_health.c: grpc.health.v1.Health */
+extern const struct rpc_method rpc__health_methods[];
+extern const size_t rpc__health_method_count;
+
+#endif
