@@ -497,8 +497,10 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
     while (in.len > 0 && !h2->is_over) {
         ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
         if (taken < 0) {
-            /* A bad preface or a flood: nothing more can be understood. nghttp2 has queued what
-             * it wants to say. */
+            /* A bad preface, or more to acknowledge than nghttp2 keeps: no more is understood. */
+            if (taken == NGHTTP2_ERR_FLOODED) {
+                h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_control_frames");
+            }
             h2->is_over = true;
             break;
         }

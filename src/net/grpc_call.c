@@ -19,7 +19,8 @@ static void call_recycle(struct outq_owner *owner)
 {
     struct grpc_call *call = CONTAINER_OF(owner, struct grpc_call, owner);
     struct http_server *server = call->server;
-    ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
+    ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->is_running &&
+           !call->has_source);
     ASSERT(!timer_running(&call->timer));
     server->calls_live--;
     if (call->field_cap > CALL_FIELDS_INLINE) {
@@ -101,6 +102,7 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
+    list_init(&call->wait_link);
     list_add_tail(&conn->calls, &call->link);
     conn->call_count++;
     server->calls_live++;
@@ -125,6 +127,33 @@ void grpc_call__hold(struct grpc_call *call, uint64_t held)
     }
 }
 
+/* After the body has grown or shrunk. */
+static void queued_update(struct grpc_call *call)
+{
+    if (call->conn != NULL) {
+        ASSERT(call->conn->queued >= call->queued);
+        call->conn->queued += call->body.len - call->queued;
+        call->queued = call->body.len;
+        grpc_call__wake(call->conn);
+    }
+}
+
+void grpc_call__running(struct grpc_call *call, bool is_running)
+{
+    struct http_conn *conn = call->conn;
+    if (conn == NULL || call->is_running == is_running) {
+        return;
+    }
+    call->is_running = is_running;
+    if (is_running) {
+        conn->running++;
+    } else {
+        ASSERT(conn->running > 0);
+        conn->running--;
+        grpc_call__wake(conn);
+    }
+}
+
 static void call_cancel(struct grpc_call *call, enum grpc_status why)
 {
     if (call->has_handler && !call->is_canceled) {
@@ -142,6 +171,10 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     ASSERT(conn != NULL && call->stage != CALL_CLOSED);
     timer_stop(call->server->loop, &call->timer);
     grpc_call__hold(call, 0);
+    outq_clear(&call->body);
+    queued_update(call);
+    grpc_call__running(call, false);
+    list_del(&call->wait_link);
     if (call->has_handler) {
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
     }
@@ -152,7 +185,6 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     list_del(&call->notify_link);
     ASSERT(conn->call_count > 0);
     conn->call_count--;
-    outq_clear(&call->body);
     source_close(call);
     call_cancel(call, why);
     outq_owner_unref(&call->owner);
@@ -174,6 +206,7 @@ void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_statu
     h2_reset(conn->h2, call->id, code);
     stream_touch(&conn->stream);
     timer_stop(call->server->loop, &call->timer);
+    list_del(&call->wait_link);
     call->stage = CALL_REFUSED;
     call_cancel(call, why);
 }
@@ -362,6 +395,7 @@ static void send_gzip(struct grpc_call *call, struct slice plain)
     grpc_prefix_put(prefix, true, (uint32_t)packed.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, packed.data, packed.len);
+    queued_update(call);
     buf_fini(&packed);
 }
 
@@ -380,6 +414,7 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
     grpc_prefix_put(prefix, false, (uint32_t)message.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, message.data, message.len);
+    queued_update(call);
 }
 
 void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count)
@@ -410,6 +445,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
     for (size_t i = 0; i < count; i++) {
         append_owned(call, message, chunks[i].bytes);
     }
+    queued_update(call);
     outq_owner_unref(&message->owner);
 }
 
@@ -444,6 +480,7 @@ static bool source_fill(struct grpc_call *call, size_t want)
         call->source_left -= chunk.bytes.len;
         append_chunk(call, &chunk);
     }
+    queued_update(call);
     if (call->source_left == 0) {
         source_close(call);
     }
@@ -493,6 +530,7 @@ void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *sou
     uint8_t prefix[GRPC_PREFIX_LEN];
     grpc_prefix_put(prefix, false, (uint32_t)source->len);
     outq_append(&call->body, prefix, sizeof(prefix));
+    queued_update(call);
     if (call->source_left == 0) {
         source_close(call);
     }
@@ -523,6 +561,7 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
 {
     ASSERT(call->has_handler);
     call->has_handler = false;
+    grpc_call__running(call, false);
     if (!call->is_canceled && call->conn != NULL) {
         timer_stop(call->server->loop, &call->timer);
         message_set(call, status, message);
@@ -593,6 +632,7 @@ void grpc_call__write(void *stream, struct outq *out, size_t len)
 {
     struct grpc_call *call = stream;
     outq_move(out, &call->body, len, &call->owner);
+    queued_update(call);
     call->conn->has_sent = true;
     if (call->wants_writable && grpc_call_queued(call) <= GRPC_SEND_LOW &&
         list_empty(&call->notify_link)) {

@@ -34,6 +34,7 @@ struct grpc_call {
     struct http_conn *conn;  /* NULL once the stream is gone */
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
+    struct list wait_link;   /* conn->waiting */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
     struct arena arena;
@@ -62,7 +63,9 @@ struct grpc_call {
     uint64_t held;     /* bytes of ours in conn->held: incomplete or paused input */
     bool is_gzip;
     bool is_paused;
-    bool has_message; /* unary: delivered */
+    bool has_message;          /* unary: delivered, or waiting */
+    struct slice wait_message; /* while in conn->waiting */
+    bool is_running;           /* in conn->running */
     bool is_half_closed;
     bool half_close_told;
 
@@ -73,6 +76,7 @@ struct grpc_call {
 
     /* The answer. */
     struct outq body;
+    uint64_t queued; /* bytes of it in conn->queued */
     struct grpc_source source;
     uint64_t source_left;
     bool has_source;
@@ -94,6 +98,7 @@ void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_s
 void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message);
 void grpc_call__gone(struct grpc_call *call, enum grpc_status why);
 void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why);
+void grpc_call__running(struct grpc_call *call, bool is_running);
 void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);

@@ -285,6 +285,42 @@ static bool lies_in(struct slice part, const struct buf *buf)
     return buf->data != NULL && part.data >= buf->data && part.data <= buf->data + buf->cap;
 }
 
+static bool may_run(const struct http_conn *conn)
+{
+    return conn->running < CONN_RUNNING_MAX && conn->queued < CONN_QUEUED_MAX;
+}
+
+/* Hands a unary call's one message to its handler. */
+static void message_run(struct grpc_call *call, struct slice message)
+{
+    if (is_expired(call)) {
+        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
+        return;
+    }
+    if (call->method->kind == GRPC_UNARY) {
+        grpc_call__running(call, true);
+    }
+    handler_take(call);
+    call->method->handler->message(call, message);
+}
+
+void grpc_call__on_wait_task(struct task *task)
+{
+    struct http_conn *conn = CONTAINER_OF(task, struct http_conn, wait_task);
+    while (!conn->stream.is_dead && may_run(conn) && !list_empty(&conn->waiting)) {
+        struct grpc_call *call =
+            CONTAINER_OF(list_pop(&conn->waiting), struct grpc_call, wait_link);
+        message_run(call, call->wait_message);
+    }
+}
+
+void grpc_call__wake(struct http_conn *conn)
+{
+    if (!list_empty(&conn->waiting) && may_run(conn)) {
+        loop_task_add(conn->server->loop, LOOP_INPUT, &conn->wait_task);
+    }
+}
+
 static void on_message(struct grpc_call *call, struct grpc_frame frame)
 {
     if (frame.compressed && !inflate_message(call, &frame)) {
@@ -296,18 +332,18 @@ static void on_message(struct grpc_call *call, struct grpc_frame frame)
         }
         return;
     }
-    if (is_expired(call)) {
-        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
-        return;
-    }
     /* One message, which must live as long as the call. */
     struct slice message = frame.data;
     if (!lies_in(message, &call->deframer.partial) && !lies_in(message, &call->inflated)) {
         message = keep(call, message);
     }
     call->has_message = true;
-    handler_take(call);
-    call->method->handler->message(call, message);
+    if (may_run(call->conn) && list_empty(&call->conn->waiting)) {
+        message_run(call, message);
+    } else {
+        call->wait_message = message;
+        list_add_tail(&call->conn->waiting, &call->wait_link);
+    }
 }
 
 static bool takes_input(const struct grpc_call *call)

@@ -112,6 +112,8 @@ static void on_dispose(struct stream *stream)
         http__h1_gone(conn);
     }
     ASSERT(conn->call_count == 0);
+    ASSERT(conn->queued == 0 && conn->running == 0);
+    loop_task_remove(&conn->wait_task);
     list_del(&conn->link);
     h2_free(&conn->h2);
     http1_free(&conn->http1);
@@ -143,6 +145,8 @@ static void on_accept(struct sock *sock, const struct sock_addr *peer, void *ctx
     conn->peer[sizeof(conn->peer) - 1] = 0;
     list_init(&conn->calls);
     list_init(&conn->notify);
+    list_init(&conn->waiting);
+    task_init(&conn->wait_task, grpc_call__on_wait_task);
     timer_init(&conn->timer, on_conn_timer);
     list_add_tail(&server->conns, &conn->link);
     server->connections_total++;

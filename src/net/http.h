@@ -76,7 +76,7 @@ void http_server_check(const struct http_server *server);
 
 struct slice http_method(const struct http_request *request); /* "GET" */
 struct slice http_target(const struct http_request *request); /* as sent, with the query */
-struct slice http_path(const struct http_request *request);   /* up to '?', still escaped */
+struct slice http_path(const struct http_request *request);   /* up to '?', still escaped; "/x" */
 struct slice http_query(const struct http_request *request);  /* behind '?', may be empty */
 struct slice http_body(const struct http_request *request);
 const char *http_peer(const struct http_request *request);
