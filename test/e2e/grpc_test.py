@@ -106,7 +106,7 @@ def pings(server, interval, count, is_open):
 
 @test
 def pings_more_often_than_allowed_end_the_connection():
-    server = Server(flags=["--grpc-keepalive-min-time", "500ms"]).start()
+    server = Server(flags=["--grpc-keepalive-min-time", "300ms"]).start()
     calm = ("ENHANCE_YOUR_CALM", b"too_many_pings")
     equal(pings(server, 0.01, 10, True), calm, "with a call, too often")
     equal(pings(server, 0.7, 6, True), None, "with a call, often enough apart")

@@ -33,7 +33,7 @@ def connect(server, timeout=5):
     return sock
 
 
-def shout(server, data, seconds=5):
+def shout(server, data, seconds=20):
     """Sends without regard for answers, which are thrown away; True when the server hung up."""
     end = time.monotonic() + seconds
     closed = False

@@ -150,7 +150,7 @@ def without_descriptors_those_who_are_there_are_served():
 
 @test
 def who_no_longer_answers_is_left():
-    quick = Server(flags=["--grpc-keepalive-interval", "1s", "--grpc-keepalive-timeout", "2s"]).start()
+    quick = Server(flags=["--grpc-keepalive-interval", "1s", "--grpc-keepalive-timeout", "5s"]).start()
     dead, alive = Peer(quick.port), Peer(quick.port)
     begun = time.monotonic()
     alive_pings = 0
