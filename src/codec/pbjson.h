@@ -21,6 +21,10 @@ enum pbjson_style {
 /* Appends. `message` is any generated struct of etcd's client API. */
 void pbjson_encode(const void *message, enum pbjson_style style, struct buf *out);
 
+/* Appends `text` quoted, with what JSON demands escaped and nothing else: PBJSON_PROTO's strings.
+ */
+void pbjson_append_string(struct buf *out, struct slice text);
+
 /* Decodes one object. `text` must be one value of gojson_next(). `out` as in pb_decode(). Names are
  * taken as in the .proto or in lowerCamelCase, numbers also as strings, enums by name or number,
  * base64 of either alphabet with or without padding; unknown fields are skipped, null is absent.

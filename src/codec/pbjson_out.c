@@ -44,7 +44,7 @@ static bool is_zero(pb_field *field, const void *value)
 
 /* protojson escapes what JSON demands and nothing else; what is no UTF-8 it would refuse to write,
  * and here becomes U+FFFD. */
-static void append_proto_string(struct buf *out, struct slice text)
+void pbjson_append_string(struct buf *out, struct slice text)
 {
     buf_append_byte(out, '"');
     while (text.len > 0) {
@@ -71,7 +71,7 @@ static void append_proto_string(struct buf *out, struct slice text)
 static void append_string(struct buf *out, struct slice text, enum pbjson_style style)
 {
     if (style == PBJSON_PROTO) {
-        append_proto_string(out, text);
+        pbjson_append_string(out, text);
     } else {
         json_append_string(out, text);
     }
