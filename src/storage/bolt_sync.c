@@ -409,3 +409,68 @@ uint64_t bolt_sync_bytes(const struct bolt_sync *sync)
 {
     return sync->bytes;
 }
+
+/* ---- a whole file ---------------------------------------------------------------------------- */
+
+#define DEFRAG_STEP ((uint64_t)4 << 20)
+#define DEFRAG_FILL 90
+
+static FALLIBLE copy_all(struct bolt_tx *to, struct bolt *target, struct errbuf *why)
+{
+    struct bolt_sync *sync = bolt_sync_new(NULL, to, DEFRAG_FILL);
+    bool is_done = false;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && !is_done) {
+        err = bolt_sync_step(sync, target, DEFRAG_STEP, &is_done, why);
+    }
+    bolt_sync_free(&sync);
+    return err;
+}
+
+static FALLIBLE replace(struct bolt *db, const char *temporary, uint64_t *size_after_out,
+                        struct errbuf *why)
+{
+    struct bolt_options options = {.no_freelist_sync = true, .page_size = db->page_size};
+    struct bolt *target = NULL;
+    struct errbuf ignored;
+    bool has_moved = false;
+    (void)!disk_unlink(db->disk, temporary, &ignored);
+    enum err err = bolt_open(db->disk, temporary, &options, &target, why);
+    if (err == ERR_OK) {
+        struct bolt_tx *to = bolt_read_begin(db);
+        err = copy_all(to, target, why);
+        bolt_read_end(&to);
+    }
+    if (err == ERR_OK) {
+        *size_after_out = atomic_load(&target->current)->meta.hwm << target->page_shift;
+        err = bolt_rename(target, db->path, 0, &has_moved, why);
+    }
+    bolt_close(&target);
+    if (err != ERR_OK && !has_moved) {
+        (void)!disk_unlink(db->disk, temporary, &ignored);
+    }
+    return err;
+}
+
+FALLIBLE bolt_sync_defrag(struct disk *disk, const char *path, uint64_t *size_before_out,
+                          uint64_t *size_after_out, struct errbuf *why)
+{
+    struct bolt_options options = {.no_freelist_sync = true};
+    struct bolt *db = NULL;
+    struct file_info info;
+    uint64_t size_after = 0;
+    TRY(disk_stat(disk, path, &info, why));
+    TRY(bolt_open(disk, path, &options, &db, why));
+    char *temporary = mem_printf("%s.tmp.defrag", path);
+    uint64_t size_before = atomic_load(&db->current)->meta.hwm << db->page_shift;
+    enum err err = replace(db, temporary, &size_after, why);
+    mem_free(temporary);
+    bolt_close(&db);
+    if (err == ERR_OK && size_before_out != NULL) {
+        *size_before_out = size_before;
+    }
+    if (err == ERR_OK && size_after_out != NULL) {
+        *size_after_out = size_after;
+    }
+    return err;
+}

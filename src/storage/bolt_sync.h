@@ -34,6 +34,13 @@ void bolt_sync_free(struct bolt_sync **sync);
 FALLIBLE bolt_sync_step(struct bolt_sync *sync, struct bolt *target, uint64_t budget,
                         bool *is_done_out, struct errbuf *why);
 
+/* The whole of it for a file that nobody uses: rewrites the database at `path` without holes, in
+ * place of itself, crash-safe. *size_before_out, *size_after_out: bytes up to the high-water marks;
+ * may be NULL. On failure the file is as it was. ERR_NOT_FOUND: there is none; ERR_LOCKED; others
+ * as above. */
+FALLIBLE bolt_sync_defrag(struct disk *disk, const char *path, uint64_t *size_before_out,
+                          uint64_t *size_after_out, struct errbuf *why);
+
 /* Bytes of keys and values written and removed so far. */
 uint64_t bolt_sync_bytes(const struct bolt_sync *sync);
 
