@@ -29,6 +29,7 @@ struct api {
     const struct config *config;
     struct rpc_metrics *rpc_metrics;
     struct rpc_tables *tables; /* rpc.c's */
+    size_t snapshot_streams;   /* rpc_snapshot.c's, open now */
     struct web client_web;
     struct web metrics_web;
     struct web peer_web;

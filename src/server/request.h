@@ -30,6 +30,7 @@ enum request_kind {
     REQUEST_STATUS,
     REQUEST_HASH,
     REQUEST_HASH_KV,
+    REQUEST_DEFRAGMENT,
     REQUEST_MEMBER_LIST,
     REQUEST_KIND_COUNT,
 };
@@ -68,6 +69,7 @@ struct server_request {
 
     /* The answer. */
     enum status status;
+    const char *text;   /* STATUS_TOLD: what happened; in the arena */
     struct slice reply; /* the encoded response message when status is STATUS_OK */
 };
 

@@ -178,6 +178,9 @@ void server__run_read(struct server *server, struct server_request *request)
     case REQUEST_HASH_KV:
         run_hash(server, request);
         return;
+    case REQUEST_DEFRAGMENT:
+        server__defragment(server, request);
+        return;
     case REQUEST_PUT:
     case REQUEST_DELETE_RANGE:
     case REQUEST_TXN:
