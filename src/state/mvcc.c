@@ -398,7 +398,7 @@ void mvcc_read_close(struct mvcc_read *read)
     keyindex_iter_fini(&read->measure);
 }
 
-bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count *out)
+bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out)
 {
     struct key_version version;
     if (!read->is_measured && read->is_current) {
@@ -406,8 +406,8 @@ bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count
         read->total = keyindex_count(read->store->index, &read->iter.range);
         read->is_measured = true;
     }
-    while (!read->is_measured && budget > 0) {
-        if (keyindex_iter_next(&read->measure, &version, &budget)) {
+    while (!read->is_measured && *budget > 0) {
+        if (keyindex_iter_next(&read->measure, &version, budget)) {
             read->total.keys++;
             read->total.wire_bytes += keyindex_wire_len(version.row_len);
         } else {
@@ -419,9 +419,40 @@ bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count
     return read->is_measured;
 }
 
-bool mvcc_read_key(struct mvcc_read *read, struct key_version *out)
+struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end)
 {
-    return keyindex_iter_next(&read->iter, out, NULL);
+    const struct keyindex *index = read->store->index;
+    ASSERT(read->is_current);
+    ASSERT(mvcc_revision(read->store) == read->at);
+    return from_end ? keyindex_count_last(index, &read->iter.range, limit)
+                    : keyindex_count_first(index, &read->iter.range, limit);
+}
+
+void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse)
+{
+    struct key_range range = read->iter.range;
+    keyindex_iter_fini(&read->iter);
+    keyindex_iter_init(&read->iter, read->store->index, &range, read->at);
+    read->iter.is_reverse = is_reverse;
+}
+
+bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *budget)
+{
+    return keyindex_iter_next(&read->iter, out, budget);
+}
+
+bool mvcc_read_is_done(const struct mvcc_read *read)
+{
+    return read->iter.is_done;
+}
+
+struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len)
+{
+    struct slice raw = row_at(read->store, mod);
+    if (raw.len != row_len) {
+        damaged(read->store, mod, "has changed its length"); /* a reply may have promised it */
+    }
+    return raw;
 }
 
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out)
@@ -430,15 +461,16 @@ bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out)
     if (!keyindex_iter_next(&read->iter, &version, NULL)) {
         return false;
     }
-    *raw_out = row_at(read->store, version.mod);
+    *raw_out = mvcc_read_row(read, version.mod, version.row_len);
     return true;
 }
 
 void mvcc_read_pause(struct mvcc_read *read)
 {
     struct key_count total;
+    uint64_t none = 0;
     if (read->is_current && !read->is_measured) {
-        bool is_measured = mvcc_read_measure(read, 0, &total);
+        bool is_measured = mvcc_read_measure(read, &none, &total);
         ASSERT(is_measured);
     }
     keyindex_iter_pause(&read->iter);

@@ -114,7 +114,7 @@ struct mvcc_read {
     struct list link;
     struct keyindex_iter iter;
     int64_t at;      /* the revision read */
-    bool is_current; /* opened at the newest revision */
+    bool is_current; /* opened at the newest revision, with nothing unfinished above it */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;
@@ -128,12 +128,22 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
 void mvcc_read_close(struct mvcc_read *read);
 /* How many keys the whole range has, and what their rows take in a RangeResponse. Exact. At the
  * current revision (and outside a transaction's own, older reads) it costs O(log n); at an older
- * one every key of the range is visited, at most `budget` a call. False: call again. */
-bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count *out);
-/* The next key with what the index knows; no row is touched. False at the end. */
-bool mvcc_read_key(struct mvcc_read *read, struct key_version *out);
+ * one every key of the range is visited; *budget, how many may still be, goes down. False: call
+ * again. */
+bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
+/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current and
+ * has not been paused. */
+struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end);
+/* Begins at the first key again, or at the last to go backwards. */
+void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse);
+/* The next key with what the index knows; no row is touched. False at the end, and when `budget`
+ * (may be NULL), the keys that may still be looked at, has come to 0. */
+bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *budget);
+bool mvcc_read_is_done(const struct mvcc_read *read);
 /* The next row as stored. False at the end. Valid until the next call or turn. */
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out);
+/* The row of a key given, also after a pause: it is there until the read is closed. */
+struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len);
 /* Before anything is written or the loop turns. The next call goes on after the last row given. */
 void mvcc_read_pause(struct mvcc_read *read);
 
