@@ -34,6 +34,7 @@ struct grpc_call {
     struct http_conn *conn;  /* NULL once the stream is gone */
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
+    struct list again_link;  /* server->again_hungry or again_served */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
     struct arena arena;
@@ -76,6 +77,8 @@ struct grpc_call {
     struct grpc_source source;
     uint64_t source_left;
     bool has_source;
+    struct gzip_writer *packer; /* of a source that is sent compressed */
+    struct buf packed;
     bool headers_sent;
     bool is_finished;
     bool wants_writable;

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "server/alarm.h"
+#include "server/range.h"
 #include "server/reply.h"
 #include "server/status.h"
 #include "state/mvcc.h"
@@ -42,6 +43,14 @@ void apply_set_term(struct apply *apply, uint64_t term);
 struct reply_header apply_header(const struct apply *apply);
 
 /* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
+
+/* A Range that may be large: the caller measures it in slices, and takes it whole or has it filled
+ * in as it is sent (server/range.h). A status other than OK has opened nothing. */
+enum status apply_range_open(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                             struct range *range);
+/* The whole of a measured one, in the arena; closes it. */
+struct slice apply_range_take(struct range *range, struct arena *arena);
+/* All of it at once. */
 enum status apply_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                         struct arena *arena, struct slice *reply_out);
 /* A Txn without writes. */

@@ -160,8 +160,8 @@ void server__run_read(struct server *server, struct server_request *request)
     enum status status = STATUS_OK;
     switch (request->kind) {
     case REQUEST_RANGE:
-        status = apply_range(server->apply, request->message, request->arena, &request->reply);
-        break;
+        server__run_range(server, request);
+        return;
     case REQUEST_TXN_READ:
         status = apply_txn_read(server->apply, request->message, request->arena, &request->reply);
         break;

@@ -20,6 +20,11 @@
  * (docs/notes/cluster-version.md). */
 #define SERVER_FILES_VERSION "3.4.0"
 
+/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend on reads, and
+ * on large replies that are on their way out: each some half of a millisecond. */
+#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_SOURCE_UNITS ((uint64_t)5000)
+
 struct server_metrics;
 struct snapshotter;
 
@@ -57,9 +62,16 @@ struct server {
     struct list reading;    /* reads that wait for the read index asked for */
     struct list confirmed;  /* reads whose index is known but not applied */
     struct list immediate;  /* reads of local state, this turn */
+    struct list ranging;    /* Ranges that are being measured */
+    struct list sources;    /* struct server_range: replies on their way out */
     struct list finished;   /* done() is due */
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
+    uint64_t turn;          /* counts turns of the loop */
+    uint64_t units;         /* for reads, left in this turn */
+    uint64_t source_units;  /* for sources */
+    size_t source_askers;   /* sources asked in this turn */
+    size_t source_shares;   /* in the last */
     uint64_t read_context;  /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -77,6 +89,8 @@ struct server {
 };
 
 /* server.c */
+/* Another turn is to follow without a wait. */
+void server__kick(struct server *server);
 /* The entry no longer belongs to the request: it is applied from its bytes, or has been applied. */
 void server__detach(struct server_request *request);
 void server__finish(struct server *server, struct server_request *request, enum status status);
@@ -103,6 +117,18 @@ void server__member_rows_put(struct server *server, const struct member *member)
 
 /* server_local.c */
 void server__run_read(struct server *server, struct server_request *request);
+
+/* server_range.c */
+/* Begins, and ends at once if it is small. */
+void server__run_range(struct server *server, struct server_request *request);
+/* Works on those that are not measured yet. */
+void server__continue_ranges(struct server *server);
+/* Before it was answered. */
+void server__drop_range(struct server_request *request);
+/* Gives up replies that nobody takes while compaction waits for their rows. */
+void server__give_up_sources(struct server *server);
+/* Gives all of them up. */
+void server__stop_sources(struct server *server);
 
 /* server_snapshot.c */
 struct snapshotter *snapshotter_new(struct server *server, raft_index snapshot_index);

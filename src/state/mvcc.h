@@ -164,6 +164,8 @@ FALLIBLE mvcc_compact(struct mvcc *store, int64_t revision);
  * loop), or -1 when there is nothing (more) to remove; mvcc_compact() makes there be something
  * again. Not inside a transaction or between backend_begin() and backend_end(). */
 int mvcc_compact_step(struct mvcc *store);
+/* Does the removal of rows that is under way wait for this read to be closed? */
+bool mvcc_read_is_waited_for(const struct mvcc_read *read);
 /* Is the removal of rows up to `revision` finished? */
 bool mvcc_is_compacted(const struct mvcc *store, int64_t revision);
 
