@@ -21,7 +21,9 @@
 #include "codec/pb.h"
 #include "codec/pbwire.h"
 
-#define ROW_FIELD 2
+/* rpc.proto: RangeResponse.kvs, DeleteRangeResponse.prev_kvs. Their tags are equally long. */
+#define KVS_FIELD 2
+#define PREV_KVS_FIELD 3
 #define REFS_CAP_MIN 64
 /* What a step of the heap costs: some twenty levels in memory that is not cached. */
 #define SIFT_UNITS 4
@@ -441,7 +443,7 @@ static size_t row_fill(struct range *range, uint8_t *at, size_t room, uint64_t *
         range->item_at = 0;
     }
     struct slice body = row_body(range, budget);
-    size_t head_len = (size_t)(pbwire_put_head(head, ROW_FIELD, body.len) - head);
+    size_t head_len = (size_t)(pbwire_put_head(head, range->row_field, body.len) - head);
     range->item_len = head_len + body.len;
     if (range->item_at < head_len) {
         done = copy_from(slice_of(head, head_len), range->item_at, at, room);
@@ -511,6 +513,15 @@ static bool needs_sort(const RangeRequest *request)
     return false;
 }
 
+static void head_set(struct range *range, const struct reply_header *header, uint64_t deleted)
+{
+    struct buf head = {.data = range->head, .cap = sizeof(range->head)};
+    reply_put_header(&head, 1, header);
+    reply_put_uint(&head, 2, deleted);
+    ASSERT(head.data == range->head); /* at most 2 + 4 * 11 + 11 bytes: it never grows */
+    range->head_len = head.len;
+}
+
 enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
                        const struct reply_header *header, struct range *range)
 {
@@ -518,6 +529,7 @@ enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
     enum err err;
     *range = (struct range){
         .request = request,
+        .row_field = KVS_FIELD,
         .limit = request->limit > 0 ? (uint64_t)request->limit : UINT64_MAX,
         .is_filtered = request->min_mod_revision != 0 || request->max_mod_revision != 0 ||
                        request->min_create_revision != 0 || request->max_create_revision != 0,
@@ -532,12 +544,9 @@ enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
         return err == ERR_COMPACTED ? STATUS_COMPACTED : STATUS_FUTURE_REVISION;
     }
     if (header != NULL) {
-        struct buf head = {.data = range->head, .cap = sizeof(range->head)};
         struct reply_header now = *header;
         now.revision = range->revision;
-        reply_put_header(&head, 1, &now); /* at most 2 + 4 * 11 bytes: never grows */
-        ASSERT(head.data == range->head);
-        range->head_len = head.len;
+        head_set(range, &now, 0);
     }
     if (range->read.is_current) {
         uint64_t none = 0;
@@ -545,6 +554,16 @@ enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
         ASSERT(is_counted);
     }
     return STATUS_OK;
+}
+
+void range_be_deleted(struct range *range, const struct reply_header *header, uint64_t deleted)
+{
+    ASSERT(range->stage == RANGE_HEAD);
+    ASSERT(range->edge_at == 0);
+    ASSERT(range->give == deleted);
+    head_set(range, header, deleted);
+    range->row_field = PREV_KVS_FIELD;
+    range->tail_len = 0;
 }
 
 void range_close(struct range *range)

@@ -76,13 +76,14 @@ struct range {
     size_t heap_len;
     size_t heap_next; /* to sift down next */
 
-    uint64_t given; /* rows that have left */
+    uint32_t row_field; /* of the reply */
+    uint64_t given;     /* rows that have left */
     struct revision row;
     uint32_t row_len;
     size_t item_len; /* of the row under way, with tag and length; 0: none is */
     size_t item_at;
     struct buf bare; /* a row without its value */
-    uint8_t head[64];
+    uint8_t head[96];
     size_t head_len;
     uint8_t tail[24];
     size_t tail_len;
@@ -96,6 +97,9 @@ struct range {
 enum status range_open(struct mvcc *mvcc, const Etcdserverpb__RangeRequest *request,
                        const struct reply_header *header, struct range *range);
 void range_close(struct range *range);
+/* Makes the reply, before its first byte, one to a DeleteRange that took these rows: a header, how
+ * many, and the rows as prev_kvs. */
+void range_be_deleted(struct range *range, const struct reply_header *header, uint64_t deleted);
 /* Works until the length is known (true) or *budget units are used up. */
 bool range_measure(struct range *range, uint64_t *budget);
 /* Of the whole reply, once it is measured. */

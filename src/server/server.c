@@ -181,6 +181,7 @@ static void on_step(struct hook *hook)
     server->turn++;
     server->units = SERVER_READ_UNITS;
     server->source_units = SERVER_SOURCE_UNITS;
+    server->apply_units = SERVER_APPLY_UNITS;
     server->source_shares = server->source_askers;
     server->source_askers = 0;
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
@@ -247,6 +248,10 @@ static void campaign_alone(struct server *server)
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    server__continue_entries(server);
+    if (mvcc_tidy(server->mvcc, SERVER_TIDY_ROWS)) {
+        server__kick(server);
+    }
     if (!server->has_campaigned) {
         campaign_alone(server);
     }
@@ -325,6 +330,10 @@ void server__ready(struct server *server)
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
+    if (server->deleting.is_on) {
+        timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
+        return;
+    }
     int wait_ms = mvcc_compact_step(server->mvcc);
     if (wait_ms >= 0 && !server->is_stopping) {
         timer_start(server->loop, timer, loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
@@ -475,6 +484,7 @@ static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
+                   !server__is_applying(server) &&
                    snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
     if (!is_idle) {
         return;
@@ -519,6 +529,7 @@ void server_free(struct server **server)
     }
     snapshotter_free(&s->snapshotter);
     node_free(&s->node);
+    server__backlog_free(s);
     apply_free(&s->apply);
     alarms_close(&s->alarms);
     mvcc_close(&s->mvcc);

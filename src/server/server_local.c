@@ -47,6 +47,9 @@ static void hash_done(struct job *job)
 static void run_hash(struct server *server, struct server_request *request)
 {
     struct mvcc_hash *hash = NULL;
+    if (server->deleting.is_on) {
+        return; /* it stays in its list: a hash is of what is whole */
+    }
     if (request->kind == REQUEST_HASH) {
         mvcc_hash_all_begin(server->mvcc, &hash);
     } else {

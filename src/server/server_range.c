@@ -129,7 +129,7 @@ void server__stop_sources(struct server *server)
 
 /* ---- measuring -------------------------------------------------------------------------------- */
 
-static void answer(struct server *server, struct server_request *request)
+void server__answer_range(struct server *server, struct server_request *request)
 {
     struct server_range *job = request->range;
     uint64_t len = range_len(&job->range);
@@ -157,11 +157,22 @@ static bool measure(struct server *server, struct server_range *job)
     return is_measured;
 }
 
-void server__run_range(struct server *server, struct server_request *request)
+struct server_range *server__range_new(struct server *server, struct arena *arena)
 {
-    struct server_range *job = ARENA_NEW(request->arena, struct server_range);
+    struct server_range *job = ARENA_NEW(arena, struct server_range);
     job->server = server;
     list_init(&job->link);
+    return job;
+}
+
+struct range *server__range_of(struct server_range *job)
+{
+    return &job->range;
+}
+
+void server__run_range(struct server *server, struct server_request *request)
+{
+    struct server_range *job = server__range_new(server, request->arena);
     enum status status = apply_range_open(server->apply, request->message, &job->range);
     if (status != STATUS_OK) {
         server__finish(server, request, status);
@@ -169,7 +180,7 @@ void server__run_range(struct server *server, struct server_request *request)
     }
     request->range = job;
     if (measure(server, job)) {
-        answer(server, request);
+        server__answer_range(server, request);
         return;
     }
     request->state = REQUEST_RANGING;
@@ -184,7 +195,7 @@ void server__continue_ranges(struct server *server)
         struct server_request *request =
             CONTAINER_OF(server->ranging.next, struct server_request, link);
         if (measure(server, request->range)) {
-            answer(server, request);
+            server__answer_range(server, request);
         } else {
             list_del(&request->link);
             list_add_tail(&server->ranging, &request->link);

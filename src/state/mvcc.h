@@ -60,8 +60,8 @@ struct mvcc_options {
 FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct errbuf *why);
 void mvcc_close(struct mvcc **store); /* no read or hash may be open; safe on NULL */
 
-/* The newest revision; inside a transaction that has written, that transaction's. An empty store
- * has 1. */
+/* The newest revision; inside a transaction that has written (and is not suspended), that
+ * transaction's. An empty store has 1. */
 int64_t mvcc_revision(const struct mvcc *store);
 /* Reads below this are refused; -1 when nothing was ever compacted. */
 int64_t mvcc_compact_revision(const struct mvcc *store);
@@ -89,8 +89,26 @@ void mvcc_begin(struct mvcc *store);
 int64_t mvcc_put(struct mvcc *store, struct slice key, struct slice value, lease_id lease);
 /* Deletes every key of the range and returns how many. */
 uint64_t mvcc_delete(struct mvcc *store, const struct key_range *range);
+/* The same in steps: begun and stepped within one transaction, in which nothing else is written
+ * meanwhile. `range`'s slices are borrowed until it is done. */
+struct mvcc_delete {
+    struct keyindex_iter iter;
+    uint64_t count; /* deleted so far */
+};
+void mvcc_delete_begin(struct mvcc *store, const struct key_range *range, struct mvcc_delete *out);
+/* True when it is done. *budget is how many keys may still be looked at. */
+bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *budget);
+
+/* A transaction that goes on in a later turn of the loop. While it is suspended nobody sees any of
+ * it: revisions, reads, and history are those of the transaction that ended last. Nothing may be
+ * written, compacted or hashed. A delete under way is paused by it. */
+void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete);
+void mvcc_resume(struct mvcc *store);
+
 /* Changes so far in this transaction. */
 size_t mvcc_change_count(const struct mvcc *store);
+/* Lets go of a slice of what large transactions of the past have changed. True: there is more. */
+bool mvcc_tidy(struct mvcc *store, size_t budget);
 /* Makes it readable, calls hooks.changed if anything changed, and returns the newest revision. The
  * changes stay valid until the next mvcc_begin(). */
 int64_t mvcc_end(struct mvcc *store);
@@ -148,8 +166,10 @@ struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, ui
 void mvcc_read_pause(struct mvcc_read *read);
 
 /* The rows with `from` <= main revision, in the order of revisions, tombstones included (kv as in
- * an event is for the caller to make): each(ctx, rev, is_delete, row) until false. For watchers
- * that catch up. */
+ * an event is for the caller to make): each(ctx, rev, is_delete, row) until false. Rows of a
+ * transaction that has not ended are not among them. For watchers that catch up: a slice is as many
+ * rows as `each` takes, and costs O(log n) to begin and then only the rows it is given; the next
+ * slice begins at the revision behind the last whole one. */
 typedef bool mvcc_history_fn(void *ctx, struct revision rev, bool is_delete, struct slice row);
 void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx);
 
