@@ -5,6 +5,7 @@
 #define CHANGES_CAP_MIN 16
 /* A transaction with more changes does not leave its memory behind, nor is it let go of at once. */
 #define CHANGES_KEEP 4096
+#define RESTORE_MAPPED_MAX ((uint64_t)16 << 20) /* what opening a store may keep resident of it */
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -58,6 +59,7 @@ struct restore {
     struct errbuf *why;
     enum err err;
     struct revision last; /* row seen; {1, 0} before the first */
+    uint64_t mapped;      /* bytes of rows since the file's pages were let go of */
     bool has_leases;
 };
 
@@ -93,6 +95,11 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
     keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
                      is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
     restore->last = rev;
+    restore->mapped += value.len;
+    if (restore->mapped > RESTORE_MAPPED_MAX) {
+        restore->mapped = 0;
+        backend_forget_pages(store->backend);
+    }
     restore->has_leases = restore->has_leases || row.lease != 0;
     if (restore->has_leases && store->options.hooks.attach != NULL) {
         store->options.hooks.attach(store->options.hooks.ctx, row.key,
@@ -127,6 +134,7 @@ static FALLIBLE restore(struct mvcc *store, struct errbuf *why)
     TRY(read_marker(store, FINISHED_COMPACT, &store->finished, why));
     TRY(read_marker(store, SCHEDULED_COMPACT, &scheduled, why));
     backend_scan_rows(store->backend, (struct revision){0}, restore_row, &state);
+    backend_forget_pages(store->backend);
     TRY(state.err);
     store->revision = state.last.main;
     if (store->revision < store->finished) {
