@@ -100,6 +100,40 @@ static enum status prepare_hash_kv(struct api *api, const void *message,
     return prepare_local(request, REQUEST_HASH_KV);
 }
 
+static enum status prepare_lease_grant(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_GRANT;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_revoke(struct api *api, const void *message,
+                                        struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_REVOKE;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_time(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_TIME_TO_LIVE);
+}
+
+static enum status prepare_leases(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_LIST);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -148,11 +182,12 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
     UNBUILT(WATCH, "Watch", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
+    {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
+    {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},
+    {LEASE, "LeaseTimeToLive", GRPC_UNARY, TYPE(lease_time_to_live_request), prepare_lease_time,
+     NULL},
+    {LEASE, "LeaseLeases", GRPC_UNARY, TYPE(lease_leases_request), prepare_leases, NULL},
     UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),

@@ -213,6 +213,17 @@ static void touch(struct lessor *lessor, struct lease *lease)
 
 /* ---- what the log says ----------------------------------------------------------------------- */
 
+static void count_granted(struct lessor_stats *stats, int64_t ttl)
+{
+    size_t bucket = 0;
+    while (bucket < LEASE_TTL_BUCKETS - 1 && ttl > (int64_t)1 << bucket) {
+        bucket++;
+    }
+    stats->granted++;
+    stats->ttl_counts[bucket]++;
+    stats->ttl_sum += (uint64_t)ttl;
+}
+
 FALLIBLE lessor_grant(struct lessor *lessor, lease_id id, int64_t ttl, int64_t *ttl_out)
 {
     struct lease lease = {.id = id, .ttl = ttl};
@@ -233,7 +244,7 @@ FALLIBLE lessor_grant(struct lessor *lessor, lease_id id, int64_t ttl, int64_t *
     if (lessor->is_primary) {
         begin(lessor, lease__find(lessor, id), lessor->now + time_ns(lease.ttl));
     }
-    lessor->stats.granted++;
+    count_granted(&lessor->stats, lease.ttl);
     *ttl_out = lease.ttl;
     return ERR_OK;
 }
@@ -254,6 +265,7 @@ void lessor_revoke(struct lessor *lessor, lease_id id)
     parts__remove(&lessor->leases, &lease->node);
     mem_free(lease);
     lessor->stats.revoked++;
+    lessor->changes++;
 }
 
 void lessor_checkpoint(struct lessor *lessor, lease_id id, int64_t left, bool persists)
@@ -263,6 +275,7 @@ void lessor_checkpoint(struct lessor *lessor, lease_id id, int64_t left, bool pe
         return;
     }
     touch(lessor, lease); /* by what was known before */
+    lessor->changes++;
     lease->left = left;
     if (persists) {
         row_put(lessor, lease);
@@ -278,6 +291,7 @@ void lessor_checkpoint(struct lessor *lessor, lease_id id, int64_t left, bool pe
 void lessor_demote(struct lessor *lessor)
 {
     lessor->reign++;
+    lessor->changes++;
     lessor->is_primary = false;
     lessor->stats.ending = 0;
     lessor->ending_keys = 0;
@@ -488,6 +502,16 @@ void lessor_stats(const struct lessor *lessor, struct lessor_stats *out)
     for (unsigned kind = 0; kind < DUE_KINDS; kind++) {
         out->bytes += lessor->due[kind].cap * sizeof(struct due);
     }
+}
+
+uint64_t lessor_ending(const struct lessor *lessor)
+{
+    return lessor->stats.ending;
+}
+
+uint64_t lessor_changes(const struct lessor *lessor)
+{
+    return lessor->changes;
 }
 
 /* ---- check ----------------------------------------------------------------------------------- */

@@ -131,6 +131,8 @@ void lessor_keys(const struct lessor *lessor, lease_id id, struct slice after, l
 typedef void lease_fn(void *ctx, lease_id id, uint64_t deadline);
 void lessor_each(struct lessor *lessor, size_t part, lease_fn *each, void *ctx);
 
+/* Granted times: bucket i counts those up to 2^i seconds, the last one what is above. */
+#define LEASE_TTL_BUCKETS 25
 struct lessor_stats {
     uint64_t leases;
     uint64_t keys; /* attached */
@@ -140,8 +142,15 @@ struct lessor_stats {
     uint64_t expired; /* revoked after lessor_expire() */
     uint64_t ending;  /* named by lessor_expire(), still there */
     uint64_t bytes;   /* heap used */
+    uint64_t ttl_counts[LEASE_TTL_BUCKETS];
+    uint64_t ttl_sum;
 };
 void lessor_stats(const struct lessor *lessor, struct lessor_stats *out);
+/* Leases named by lessor_expire() that are still there. */
+uint64_t lessor_ending(const struct lessor *lessor);
+/* Grows with every revoke, checkpoint, promotion and demotion: with whatever lessor_renew() may
+ * have made somebody wait for. */
+uint64_t lessor_changes(const struct lessor *lessor);
 
 /* Walks everything and ASSERTs what must hold. */
 void lessor_check(const struct lessor *lessor);

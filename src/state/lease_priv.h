@@ -71,6 +71,7 @@ struct lessor {
     size_t touched_parts; /* of this reign: those below have no lease of an older one */
     struct due_heap due[DUE_KINDS];
     uint64_t key_bytes;
+    uint64_t changes;
     uint64_t ending_keys; /* of the leases named by lessor_expire() */
     struct lessor_stats stats;
 };
