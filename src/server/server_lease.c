@@ -10,6 +10,9 @@
  * the clock of ticks shows a gap of more than DOUBT_TICKS, nothing runs out and nobody is answered
  * until a read index has confirmed that this member leads (etcd issue 15247).
  *
+ * The turn that notices such a gap lets nothing run out either: a wait that the stop has broken off
+ * returns without what lies in the sockets, and a renewal in there was sent in time.
+ *
  * What it proposes, it proposes as the leader of this term (node_propose_leading): a revoke that
  * comes too late is dropped, never forwarded to a leader that has given the lease more time.
  *
@@ -39,6 +42,7 @@ struct lease_desk {
     uint64_t term;        /* raft's term in which we are primary */
     uint64_t ticked;      /* time of the last tick */
     bool is_sure;         /* nothing makes us doubt that we lead */
+    bool was_stopped;     /* noticed in this turn */
     uint64_t doubt;       /* context of the read index that settles it; 0: none asked for */
     uint64_t doubt_asked; /* when */
     uint64_t looked;      /* lessor_changes() when the waiting were last looked at */
@@ -124,8 +128,9 @@ void lease_desk_tick(struct lease_desk *desk)
     uint64_t now = loop_now(server->loop);
     uint64_t patience = (uint64_t)config_request_timeout_ns(server->config);
     uint64_t gap = DOUBT_TICKS * server->config->heartbeat_ms * NS_PER_MS;
+    desk->was_stopped = now - desk->ticked > gap;
     if (lessor_is_primary(server->lessor)) {
-        desk->is_sure = desk->is_sure && now - desk->ticked <= gap;
+        desk->is_sure = desk->is_sure && !desk->was_stopped;
         bool is_asked = desk->doubt != 0 && now - desk->doubt_asked < SERVER_READ_RETRY_NS;
         if (!desk->is_sure && !is_asked) {
             ask_whether_we_lead(desk);
@@ -209,6 +214,11 @@ void lease_desk_do_due(struct lease_desk *desk)
     uint64_t now = loop_now(server->loop);
     if (!is_ready(desk) || server->is_stopping) {
         timer_stop(server->loop, &desk->timer);
+        return;
+    }
+    if (desk->was_stopped) {
+        desk->was_stopped = false;
+        timer_start(server->loop, &desk->timer, now);
         return;
     }
     bool is_held_up = false;
