@@ -109,6 +109,40 @@ static enum status prepare_defragment(struct api *api, const void *message,
     return prepare_local(request, REQUEST_DEFRAGMENT);
 }
 
+static enum status prepare_lease_grant(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_GRANT;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_revoke(struct api *api, const void *message,
+                                        struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_REVOKE;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_time(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_TIME_TO_LIVE);
+}
+
+static enum status prepare_leases(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_LIST);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -157,11 +191,12 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
     UNBUILT(WATCH, "Watch", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
+    {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
+    {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},
+    {LEASE, "LeaseTimeToLive", GRPC_UNARY, TYPE(lease_time_to_live_request), prepare_lease_time,
+     NULL},
+    {LEASE, "LeaseLeases", GRPC_UNARY, TYPE(lease_leases_request), prepare_leases, NULL},
     UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),
@@ -336,14 +371,13 @@ static void log_when_slow(const struct rpc_call *rpc)
     int64_t limit = api->config->warning_unary_request_duration_ns;
     uint64_t took = loop_now(api->options.loop) - rpc->request.started;
     if (limit > 0 && took > (uint64_t)limit) {
-        LOG_WARN(server_log(api->server), "request stats",
-                 log_duration("time spent", (int64_t)took),
-                 log_str("remote", grpc_call_peer(rpc->call)),
-                 log_str("response type", rpc__method(rpc->call)->name),
-                 log_u64("request size", rpc->request.encoded.len),
-                 log_u64("response size", rpc->request.source.fill != NULL
-                                              ? rpc->request.source.len
-                                              : rpc->request.reply.len));
+        LOG_WARN(
+            server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
+            log_str("remote", grpc_call_peer(rpc->call)),
+            log_str("response type", rpc__method(rpc->call)->name),
+            log_u64("request size", rpc->request.encoded.len),
+            log_u64("response size", rpc->request.source.fill != NULL ? rpc->request.source.len
+                                                                      : rpc->request.reply.len));
     }
 }
 

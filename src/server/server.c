@@ -7,7 +7,8 @@
  *               |        \--> RANGING -----------> DONE   either, when it is a large Range
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
- *               \-> WORKING ---------------------> DONE   hash jobs
+ *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
+ *               \-> QUEUED --> WAITING ----------> DONE   renewals that the lessor holds up
  *
  * finish() puts a request on the finished list; done() is called at the end of the persist phase,
  * before the output of this turn leaves. */
@@ -85,6 +86,9 @@ static uint64_t cost_of(const struct server_request *request)
     if (request->kind == REQUEST_PUT) {
         return apply_cost_put(request->message);
     }
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        return APPLY_COST_LEASE;
+    }
     return request->kind == REQUEST_TXN ? apply_cost_txn(request->message) : 0;
 }
 
@@ -119,6 +123,9 @@ static enum status refuses(struct server *server, const struct server_request *r
 static void propose(struct server *server, struct server_request *request)
 {
     enum status status = refuses(server, request);
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        lease_desk_choose_id(server->leases, request);
+    }
     struct raft_payload *payload = status == STATUS_OK ? server__encode(server, request) : NULL;
     if (status == STATUS_OK && payload->len > server->config->max_request_bytes) {
         status = STATUS_REQUEST_TOO_LARGE;
@@ -184,6 +191,7 @@ static void on_step(struct hook *hook)
     server->apply_units = SERVER_APPLY_UNITS;
     server->source_shares = server->source_askers;
     server->source_askers = 0;
+    lease_desk_advance(server->leases);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
             CONTAINER_OF(link, struct server_request, link)->state = REQUEST_READING;
@@ -196,6 +204,9 @@ static void on_step(struct hook *hook)
 static void on_read_index(void *ctx, raft_index index, struct slice context)
 {
     struct server *server = ctx;
+    if (lease_desk_read_index(server->leases, context)) {
+        return;
+    }
     if (context.len != 8 || get_be64(context.data) != server->read_context) {
         return; /* the answer to an earlier asking */
     }
@@ -255,7 +266,9 @@ static void on_persist(struct hook *hook)
     if (!server->has_campaigned) {
         campaign_alone(server);
     }
+    lease_desk_turn(server->leases);
     run_reads(server);
+    lease_desk_do_due(server->leases);
     call_done(server);
 }
 
@@ -298,6 +311,7 @@ static void on_tick(struct timer *timer)
     if (!list_empty(&server->reading) && now - server->read_asked >= SERVER_READ_RETRY_NS) {
         ask_read_index(server);
     }
+    lease_desk_tick(server->leases);
     timer_start(server->loop, timer, now + server->config->heartbeat_ms * NS_PER_MS);
 }
 
@@ -308,6 +322,9 @@ static void on_changed(void *ctx, const struct raft_soft_state *state)
     server->leader = state->lead;
     server->is_leader = state->state == RAFT_LEADER;
     apply_set_term(server->apply, raft_current_term(node_raft(server->node)));
+    if (!server->is_leader) {
+        lease_desk_leader_lost(server->leases);
+    }
     server_metrics_leader_changed(server->metrics, state->lead != RAFT_NONE, server->is_leader);
     if (was_led) {
         finish_all(server, &server->reading, STATUS_LEADER_CHANGED);
@@ -394,16 +411,27 @@ static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
                 config_backend_path(server->config));
 }
 
+static void on_attach(void *ctx, struct slice key, lease_id lease)
+{
+    lessor_attach(((struct server *)ctx)->lessor, key, lease);
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
+    struct lessor_options leases = {
+        .backend = server->backend,
+        .ttl_min = lease_ttl_min(server->config),
+        .seed = env_random_u64(server->options.env),
+    };
     struct mvcc_options options = {
         .backend = server->backend,
         .hash_seed = env_random_u64(server->options.env),
-        .hooks = {.ctx = server, .compacted = on_compacted},
+        .hooks = {.ctx = server, .attach = on_attach, .compacted = on_compacted},
         .compact_batch_limit = (uint32_t)config_compaction_batch_limit(server->config),
         .compact_sleep_ms =
             (uint32_t)(config_compaction_sleep_ns(server->config) / (int64_t)NS_PER_MS),
     };
+    TRY(lessor_open(&leases, &server->lessor, why));
     TRY(mvcc_open(&options, &server->mvcc, why));
     TRY(alarms_open(server->backend, &server->alarms, why));
     TRY(refuse_auth(server, why));
@@ -414,9 +442,10 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
-        .lease_ttl_min = lease_ttl_min(server->config),
+        .lessor = server->lessor,
     };
     server->apply = apply_new(&apply);
+    server->leases = lease_desk_new(server);
     server->applied_term = backend_term(server->backend);
     return ERR_OK;
 }
@@ -484,8 +513,8 @@ static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
-                   !server__is_applying(server) &&
-                   snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
+                   !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
+                   list_empty(&server->finished);
     if (!is_idle) {
         return;
     }
@@ -504,6 +533,7 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     timer_stop(server->loop, &server->tick);
     timer_stop(server->loop, &server->compact_timer);
+    lease_desk_stop(server->leases);
     if (server->is_leader) {
         struct banner_member self = server__banner(server);
         banner_alone(server->config, &self, server->leader);
@@ -531,9 +561,11 @@ void server_free(struct server **server)
     snapshotter_free(&s->snapshotter);
     node_free(&s->node);
     server__backlog_free(s);
+    lease_desk_free(&s->leases);
     apply_free(&s->apply);
     alarms_close(&s->alarms);
     mvcc_close(&s->mvcc);
+    lessor_close(&s->lessor);
     backend_close(&s->backend);
     member_set_free(&s->members);
     server_metrics_free(&s->metrics);

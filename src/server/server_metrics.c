@@ -19,6 +19,10 @@ static const double stall_bounds[LOOP_STALL_BUCKETS - 1] = {
     0.000016, 0.000032, 0.000064, 0.000128, 0.000256, 0.000512, 0.001024, 0.002048,
     0.004096, 0.008192, 0.016384, 0.032768, 0.065536, 0.131072, 0.262144};
 
+static const double ttl_bounds[LEASE_TTL_BUCKETS - 1] = {
+    1,    2,    4,     8,     16,    32,     64,     128,    256,     512,     1024,    2048,
+    4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152, 4194304, 8388608};
+
 struct server_metrics {
     struct server *server;
     struct histogram *wal_fsync;
@@ -52,6 +56,11 @@ struct server_metrics {
     struct metric *compact_revision;
     struct metric *compacted_keys;
     struct metric *open_reads;
+    struct metric *leases_granted;
+    struct metric *leases_revoked;
+    struct metric *leases_renewed;
+    struct metric *leases_expired;
+    struct histogram *lease_ttls;
     struct metric *cluster_version;
     struct metric *id;
 };
@@ -93,6 +102,21 @@ static void collect_store(struct server_metrics *m)
     metric_set(m->db_in_use, (double)backend.size_in_use);
 }
 
+static void collect_leases(struct server_metrics *m)
+{
+    struct lessor_stats stats;
+    lessor_stats(m->server->lessor, &stats);
+    metric_set(m->leases_granted, (double)stats.granted);
+    metric_set(m->leases_revoked, (double)stats.revoked);
+    metric_set(m->leases_renewed, (double)stats.renewed);
+    metric_set(m->leases_expired, (double)stats.expired);
+    for (size_t i = 0; i < LEASE_TTL_BUCKETS; i++) {
+        m->lease_ttls->counts[i] = stats.ttl_counts[i];
+    }
+    m->lease_ttls->count = stats.granted;
+    m->lease_ttls->sum = (double)stats.ttl_sum;
+}
+
 static void collect_stalls(struct server_metrics *m)
 {
     const struct loop_stats *stats = loop_stats(m->server->loop);
@@ -114,6 +138,7 @@ static void collect(void *ctx)
         return;
     }
     collect_store(m);
+    collect_leases(m);
     collect_stalls(m);
     raft_status(node_raft(server->node), &raft);
     wal_stats(node_wal(server->node), &wal);
@@ -228,6 +253,22 @@ static void add_store(struct server_metrics *m)
                           "The number of currently open read transactions");
 }
 
+static void add_leases(struct server_metrics *m)
+{
+    struct server *s = m->server;
+    m->leases_granted =
+        counter(s, "etcd_debugging_lease_granted_total", "The total number of granted leases.");
+    m->leases_revoked =
+        counter(s, "etcd_debugging_lease_revoked_total", "The total number of revoked leases.");
+    m->leases_renewed = counter(s, "etcd_debugging_lease_renewed_total",
+                                "The number of renewed leases seen by the leader.");
+    m->leases_expired = counter(s, "etcd_debugging_server_lease_expired_total",
+                                "The total number of expired leases.");
+    m->lease_ttls = metrics_histogram(s->options.metrics, "etcd_debugging_lease_ttl_total",
+                                      "Bucketed histogram of lease TTLs.", "", ttl_bounds,
+                                      ARRAY_LEN(ttl_bounds));
+}
+
 struct server_metrics *server_metrics_new(struct server *server)
 {
     struct server_metrics *m = NEW(struct server_metrics);
@@ -235,6 +276,7 @@ struct server_metrics *server_metrics_new(struct server *server)
     add_disk(m);
     add_server(m);
     add_store(m);
+    add_leases(m);
     metrics_on_collect(server->options.metrics, collect, m);
     return m;
 }

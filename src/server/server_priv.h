@@ -8,6 +8,7 @@
 #include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
+#include "state/lease.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -29,6 +30,7 @@
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
 
+struct lease_desk;
 struct server_metrics;
 struct snapshotter;
 
@@ -60,10 +62,12 @@ struct server {
 
     struct member_set *members;
     struct backend *backend;
+    struct lessor *lessor;
     struct mvcc *mvcc;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
+    struct lease_desk *leases;
     struct snapshotter *snapshotter;
     struct server_metrics *metrics;
 
@@ -122,6 +126,14 @@ void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);
 void server__compact_soon(struct server *server);
 struct node_hooks server__node_hooks(struct server *server);
+/* The only member. */
+static inline bool server__is_alone(const struct server *server)
+{
+    const struct raft_conf_state *state = &server->conf_state;
+    return state->voters.count == 1 && state->voters.ids[0] == server->member_id &&
+           state->voters_outgoing.count == 0 && state->learners.count == 0 &&
+           state->learners_next.count == 0;
+}
 static inline struct banner_member server__banner(const struct server *server)
 {
     return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
@@ -147,6 +159,32 @@ struct raft_payload *server__encode_version(struct server *server);
 struct raft_payload *server__encode_nospace(struct server *server);
 void server__conf_state_json(const struct raft_conf_state *state, struct buf *out);
 void server__member_rows_put(struct server *server, const struct member *member);
+
+/* A member's own request, of kind `kind`. */
+struct raft_payload *server__encode_own(struct server *server, enum request_kind kind,
+                                        const void *message);
+
+/* server_lease.c: the leader's duties towards leases, and what waits for it (docs/notes/lease.md)
+ */
+struct lease_desk *lease_desk_new(struct server *server);
+void lease_desk_free(struct lease_desk **desk);
+void lease_desk_stop(struct lease_desk *desk);
+/* In each turn: at its beginning; after what is committed was applied; after the reads. */
+void lease_desk_advance(struct lease_desk *desk);
+void lease_desk_turn(struct lease_desk *desk);
+void lease_desk_do_due(struct lease_desk *desk);
+void lease_desk_tick(struct lease_desk *desk);
+/* This member does not lead any more. */
+void lease_desk_leader_lost(struct lease_desk *desk);
+/* The answer to a read index; false when it was not asked for here. */
+bool lease_desk_read_index(struct lease_desk *desk, struct slice context);
+/* Chooses an id for a grant without one. */
+void lease_desk_choose_id(struct lease_desk *desk, struct server_request *request);
+/* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
+void lease_desk_run(struct lease_desk *desk, struct server_request *request);
+
+/* server_lease_list.c: REQUEST_LEASE_LIST */
+void server__lease_list(struct server *server, struct server_request *request);
 
 /* server_local.c */
 void server__run_read(struct server *server, struct server_request *request);
