@@ -134,6 +134,14 @@ static enum status prepare_leases(struct api *api, const void *message,
     return prepare_local(request, REQUEST_LEASE_LIST);
 }
 
+static enum status prepare_defragment(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_DEFRAGMENT);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -172,8 +180,8 @@ static const struct rpc_method methods[] = {
     {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status, NULL},
     {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash, NULL},
     {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv, NULL},
-    UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
-    UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
+    {MAINTENANCE, "Defragment", GRPC_UNARY, TYPE(defragment_request), prepare_defragment, NULL},
+    {MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM, NULL, NULL, &rpc__snapshot_handler},
     UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
     {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list, NULL},
@@ -324,6 +332,10 @@ static void on_done(struct server_request *request)
 {
     struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
     log_when_slow(rpc);
+    if (request->status == STATUS_TOLD) {
+        rpc__finish(rpc->call, GRPC_UNKNOWN, request->text);
+        return;
+    }
     if (request->status != STATUS_OK) {
         rpc__finish_status(rpc->call, request->status);
         return;

@@ -2,11 +2,11 @@
 #include "ctl/print_priv.h"
 
 #include "codec/json.h"
-#include "ctl/json_out.h"
+#include "codec/pbjson.h"
 
 static void message_line(struct printer *p, const void *message)
 {
-    json_out_message(message, p->out);
+    pbjson_encode(message, PBJSON_GO, p->out);
     buf_append_byte(p->out, '\n');
 }
 
@@ -117,7 +117,7 @@ static void endpoint_item(struct printer *p, size_t index, const char *endpoint,
     buf_append_str(p->out, "{\"Endpoint\":");
     show_string(p, endpoint);
     buf_printf(p->out, ",\"%s\":", name);
-    json_out_message(message, p->out);
+    pbjson_encode(message, PBJSON_GO, p->out);
     buf_append_byte(p->out, '}');
 }
 

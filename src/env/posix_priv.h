@@ -36,6 +36,11 @@ struct posix_env {
     struct list executors;
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
+    uv_poll_t input; /* standard input, once somebody waits for it */
+    int input_fd;
+    bool has_input;
+    void (*input_ready)(void *ctx);
+    void *input_ctx;
     bool is_awake; /* this poll has run a handler already */
     /* Of the last few milliseconds: is there time to spin? */
     uint64_t waited_ns;
@@ -58,5 +63,8 @@ void posix__net_init(struct posix_net *net, struct posix_env *env);
 /* Tells uv_poll about changed interests; before each poll. */
 void posix__net_flush(struct posix_net *net);
 void posix__net_fini(struct posix_net *net);
+
+/* Closes what posix_process.c has made. */
+void posix__process_fini(struct posix_env *env);
 
 #endif

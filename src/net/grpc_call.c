@@ -58,8 +58,12 @@ void grpc_call__free_spare(struct http_server *server)
 
 static void on_deadline(struct timer *timer)
 {
-    grpc_call__reset(CONTAINER_OF(timer, struct grpc_call, timer), H2_CANCEL,
-                     GRPC_DEADLINE_EXCEEDED);
+    struct grpc_call *call = CONTAINER_OF(timer, struct grpc_call, timer);
+    if (grpc_call__is_local(call)) {
+        grpc_call__abort(call, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+    } else {
+        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
+    }
 }
 
 /* What a reused call keeps: its arena, its buffers, its queue's ring. All else starts anew. */
@@ -85,14 +89,11 @@ static struct grpc_call *call_take(struct http_server *server)
     return call;
 }
 
-struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
+struct grpc_call *grpc_call__new(struct http_server *server)
 {
-    struct http_server *server = conn->server;
     struct grpc_call *call = call_take(server);
     call->owner = (struct outq_owner){.refs = 1, .release = call_recycle};
     call->server = server;
-    call->conn = conn;
-    call->id = id;
     call->stage = CALL_HEADERS;
     call->fields = call->fields_inline;
     call->field_cap = CALL_FIELDS_INLINE;
@@ -101,9 +102,18 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
+    list_init(&call->link);
+    server->calls_live++;
+    return call;
+}
+
+struct grpc_call *grpc_call__open(struct http_conn *conn, int32_t id)
+{
+    struct grpc_call *call = grpc_call__new(conn->server);
+    call->conn = conn;
+    call->id = id;
     list_add_tail(&conn->calls, &call->link);
     conn->call_count++;
-    server->calls_live++;
     return call;
 }
 
@@ -125,7 +135,7 @@ void grpc_call__hold(struct grpc_call *call, uint64_t held)
     }
 }
 
-static void call_cancel(struct grpc_call *call, enum grpc_status why)
+void grpc_call__cancel(struct grpc_call *call, enum grpc_status why)
 {
     if (call->has_handler && !call->is_canceled) {
         call->is_canceled = true;
@@ -154,7 +164,7 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     conn->call_count--;
     outq_clear(&call->body);
     source_close(call);
-    call_cancel(call, why);
+    grpc_call__cancel(call, why);
     outq_owner_unref(&call->owner);
 }
 
@@ -175,13 +185,13 @@ void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_statu
     stream_touch(&conn->stream);
     timer_stop(call->server->loop, &call->timer);
     call->stage = CALL_REFUSED;
-    call_cancel(call, why);
+    grpc_call__cancel(call, why);
 }
 
 void grpc_call__cancel_all(struct http_conn *conn, enum grpc_status why)
 {
     LIST_FOR_EACH (&conn->calls, node) {
-        call_cancel(CONTAINER_OF(node, struct grpc_call, link), why);
+        grpc_call__cancel(CONTAINER_OF(node, struct grpc_call, link), why);
     }
 }
 
@@ -367,6 +377,11 @@ static void send_gzip(struct grpc_call *call, struct slice plain)
 
 void grpc_call_send_copy(struct grpc_call *call, struct slice message)
 {
+    if (grpc_call__is_local(call)) {
+        struct grpc_chunk chunk = {.bytes = message};
+        grpc_call__local_chunks(call, &chunk, 1);
+        return;
+    }
     if (!begin_send(call)) {
         return;
     }
@@ -384,6 +399,10 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
 
 void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count)
 {
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_chunks(call, chunks, count);
+        return;
+    }
     if (!begin_send(call)) {
         chunks_release(chunks, count);
         return;
@@ -477,6 +496,10 @@ static void send_source_gzip(struct grpc_call *call)
 
 void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *source)
 {
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_source(call, source);
+        return;
+    }
     if (!begin_send(call)) {
         source->close(source->ctx);
         return;
@@ -523,7 +546,9 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
 {
     ASSERT(call->has_handler);
     call->has_handler = false;
-    if (!call->is_canceled && call->conn != NULL) {
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_end(call, status, message);
+    } else if (!call->is_canceled && call->conn != NULL) {
         timer_stop(call->server->loop, &call->timer);
         message_set(call, status, message);
         call->is_finished = true;
@@ -543,6 +568,10 @@ void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_s
                        const char *message)
 {
     ASSERT(!call->has_handler && !call->headers_sent);
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_end(call, status, message);
+        return;
+    }
     call->stage = CALL_REFUSED;
     timer_stop(call->server->loop, &call->timer);
     message_set(call, status, message);
@@ -553,6 +582,13 @@ void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_s
 
 void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message)
 {
+    if (grpc_call__is_local(call)) {
+        outq_owner_ref(&call->owner); /* to be still there for its handler */
+        grpc_call__local_end(call, status, message);
+        grpc_call__cancel(call, status);
+        outq_owner_unref(&call->owner);
+        return;
+    }
     ASSERT(call->conn != NULL);
     if (!call->has_handler && !call->headers_sent) {
         grpc_call__refuse(call, 200, status, message);
@@ -565,7 +601,7 @@ void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const cha
         end_stream(call);
     }
     call->stage = CALL_REFUSED;
-    call_cancel(call, status);
+    grpc_call__cancel(call, status);
 }
 
 /* ---- what the connection asks for ------------------------------------------------------- */
@@ -686,6 +722,10 @@ uint64_t grpc_call_queued(const struct grpc_call *call)
 
 bool grpc_call_writable(struct grpc_call *call)
 {
+    if (grpc_call__is_local(call)) {
+        call->wants_writable = !call->sink->writable(call->sink_ctx);
+        return !call->wants_writable;
+    }
     if (call->is_canceled || call->conn == NULL) {
         return true; /* whatever is sent disappears */
     }
@@ -710,7 +750,7 @@ void grpc_call_pause(struct grpc_call *call, bool paused)
 {
     if (call->is_paused != paused) {
         call->is_paused = paused;
-        if (!paused && call->conn != NULL) {
+        if (!paused && (call->conn != NULL || grpc_call__is_local(call))) {
             grpc_call__resume_input(call);
         }
     }

@@ -208,6 +208,20 @@ static bool encoding_check(struct grpc_call *call)
     return false;
 }
 
+void grpc_call__begin(struct grpc_call *call)
+{
+    call->stage = CALL_OPEN;
+    if (call->deadline != UINT64_MAX) {
+        timer_start(call->server->loop, &call->timer, call->deadline);
+    }
+    if (is_streaming_in(call)) {
+        handler_take(call);
+        if (call->method->handler->start != NULL) {
+            call->method->handler->start(call);
+        }
+    }
+}
+
 /* The header block is whole: refuses, or opens. */
 static void on_headers(void *stream, bool is_trailers)
 {
@@ -239,18 +253,8 @@ static void on_headers(void *stream, bool is_trailers)
         refuse_path(call);
         return;
     }
-    if (!encoding_check(call)) {
-        return;
-    }
-    call->stage = CALL_OPEN;
-    if (call->deadline != UINT64_MAX) {
-        timer_start(call->server->loop, &call->timer, call->deadline);
-    }
-    if (is_streaming_in(call)) {
-        handler_take(call);
-        if (call->method->handler->start != NULL) {
-            call->method->handler->start(call);
-        }
+    if (encoding_check(call)) {
+        grpc_call__begin(call);
     }
 }
 
@@ -410,10 +414,10 @@ void grpc_call__resume_input(struct grpc_call *call)
     buf_append_slice(&call->paused, rest);
     buf_fini(&paused);
     held_update(call);
-    if (call->conn == NULL || call->is_paused) {
+    if (call->is_paused) {
         return;
     }
-    if (call->unconsumed > 0) {
+    if (call->conn != NULL && call->unconsumed > 0) {
         h2_consume(call->conn->h2, call->id, call->unconsumed);
         call->unconsumed = 0;
         stream_touch(&call->conn->stream);
@@ -421,6 +425,16 @@ void grpc_call__resume_input(struct grpc_call *call)
     if (call->is_half_closed && takes_input(call)) {
         half_close(call);
     }
+}
+
+void grpc_call__input(struct grpc_call *call, struct slice bytes)
+{
+    on_data(call, bytes);
+}
+
+void grpc_call__input_end(struct grpc_call *call)
+{
+    on_end(call);
 }
 
 /* ---- the session's events --------------------------------------------------------------- */
@@ -432,7 +446,7 @@ static void *on_open(void *ctx, int32_t id)
         conn->call_count >= CALLS_PER_CONN_MAX) {
         return NULL;
     }
-    return grpc_call__new(conn, id);
+    return grpc_call__open(conn, id);
 }
 
 static void on_closed(void *stream, uint32_t code)

@@ -30,6 +30,7 @@ struct http_request {
     char peer[160];
     void *data;
     http_event_fn *on_event;
+    http_input_fn *on_input; /* upgraded: the connection is this request's */
     void *event_ctx;
     bool is_gone;
     bool gone_told;
@@ -214,11 +215,14 @@ void http__h1_input(struct http_conn *conn, struct slice bytes)
     if (is_over(conn) || bytes.len == 0) {
         return;
     }
-    if (conn->request != NULL || conn->pending.len > 0) {
+    struct http_request *request = conn->request;
+    if (request != NULL && request->on_input != NULL && conn->pending.len == 0) {
+        request->on_input(request, bytes, request->event_ctx);
+    } else if (request != NULL || conn->pending.len > 0) {
         hold(conn, bytes);
-        return;
+    } else {
+        parse(conn, bytes);
     }
-    parse(conn, bytes);
 }
 
 /* The output phase: what was pipelined comes up, and writers hear that there is room. */
@@ -231,10 +235,11 @@ bool http__h1_room(struct http_conn *conn)
             request->on_event(request, false, request->event_ctx);
         }
     }
-    if (conn->request == NULL && conn->pending.len > 0 && !is_over(conn)) {
+    bool is_waiting = conn->request == NULL || conn->request->on_input != NULL;
+    if (is_waiting && conn->pending.len > 0 && !is_over(conn)) {
         struct buf pending = conn->pending;
         conn->pending = (struct buf){0};
-        parse(conn, buf_slice(&pending));
+        http__h1_input(conn, buf_slice(&pending));
         buf_fini(&pending);
         if (conn->stream.at_eof && conn->request == NULL && !is_over(conn)) {
             http__conn_finish(conn);
@@ -318,6 +323,17 @@ bool http_header(const struct http_request *request, const char *name, struct sl
     return false;
 }
 
+bool http_field_at(const struct http_request *request, size_t index, struct slice *name_out,
+                   struct slice *value_out)
+{
+    if (index >= request->field_count) {
+        return false;
+    }
+    *name_out = request->fields[index].name;
+    *value_out = request->fields[index].value;
+    return true;
+}
+
 struct arena *http_arena(struct http_request *request)
 {
     return &request->arena;
@@ -326,6 +342,11 @@ struct arena *http_arena(struct http_request *request)
 bool http_canceled(const struct http_request *request)
 {
     return request->is_gone;
+}
+
+struct http_server *http_request_server(const struct http_request *request)
+{
+    return request->server;
 }
 
 void http_set_data(struct http_request *request, void *data)
@@ -447,6 +468,19 @@ void http_reply_begin(struct http_request *request, unsigned status,
         request->is_chunked = framing == HTTP1_CHUNKED && !request->is_head;
         request->is_head = request->is_head || framing == HTTP1_NONE;
         head_write(request, status, fields, field_count, framing, 0);
+    }
+}
+
+void http_reply_upgrade(struct http_request *request, const struct http_field *fields,
+                        size_t field_count, http_input_fn *on_input, http_event_fn *on_event,
+                        void *ctx)
+{
+    http_reply_begin(request, 101, fields, field_count, on_event, ctx);
+    request->is_head = false;
+    request->keep_alive = false; /* its end is the connection's */
+    request->on_input = on_input;
+    if (request->conn != NULL) {
+        stream_pause(&request->conn->stream, false); /* what came early may have paused it */
     }
 }
 

@@ -195,6 +195,9 @@ struct config {
     bool force_new_cluster;
     bool unsafe_no_fsync;
 
+    /* ---- this program's own ---------------------------------------------------------------- */
+    int64_t snapshot_stall_timeout_ns; /* 0 = never */
+
     /* ---- derived --------------------------------------------------------------------------- */
     uint64_t election_ticks; /* election_ms / heartbeat_ms */
     enum config_compaction_mode compaction_mode;

@@ -22,6 +22,7 @@ static const struct {
     [REQUEST_LEASE_LIST] = {"LeaseLeases", false},
     [REQUEST_LEASE_RENEW] = {"LeaseKeepAlive", false},
     [REQUEST_LEASE_TIME_TO_LIVE] = {"LeaseTimeToLive", false},
+    [REQUEST_DEFRAGMENT] = {"Defragment", false},
 };
 
 const char *request_kind_name(enum request_kind kind)

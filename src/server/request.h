@@ -33,6 +33,7 @@ enum request_kind {
     REQUEST_STATUS,
     REQUEST_HASH,
     REQUEST_HASH_KV,
+    REQUEST_DEFRAGMENT,
     REQUEST_MEMBER_LIST,
     REQUEST_LEASE_LIST,
     /* The leader's clock: wait until this member is sure to lead, and sometimes for an entry. */
@@ -76,6 +77,7 @@ struct server_request {
 
     /* The answer. */
     enum status status;
+    const char *text;   /* STATUS_TOLD: what happened; in the arena */
     struct slice reply; /* the encoded response message when status is STATUS_OK */
 };
 

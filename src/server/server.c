@@ -505,6 +505,7 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
         banner_alone(server->config, &self, server->leader);
     }
     node_stop(server->node);
+    backend_defrag_cancel(server->backend);
     finish_all(server, &server->proposed, STATUS_STOPPED);
     finish_all(server, &server->reads, STATUS_STOPPED);
     finish_all(server, &server->reading, STATUS_STOPPED);
@@ -537,6 +538,11 @@ void server_free(struct server **server)
 }
 
 /* ---- observers ------------------------------------------------------------------------------ */
+
+bool server_is_defragmenting(const struct server *server)
+{
+    return backend_is_defragmenting(server->backend);
+}
 
 uint64_t server_member_id(const struct server *server)
 {

@@ -54,6 +54,7 @@ static uint32_t request_field(enum request_kind kind)
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;
@@ -397,6 +398,7 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;

@@ -188,6 +188,9 @@ void server__run_read(struct server *server, struct server_request *request)
     case REQUEST_LEASE_GRANT:
     case REQUEST_LEASE_REVOKE:
     case REQUEST_LEASE_CHECKPOINT:
+    case REQUEST_DEFRAGMENT:
+        server__defragment(server, request);
+        return;
     case REQUEST_PUT:
     case REQUEST_DELETE_RANGE:
     case REQUEST_TXN:

@@ -142,6 +142,9 @@ void server__lease_list(struct server *server, struct server_request *request);
 /* server_local.c */
 void server__run_read(struct server *server, struct server_request *request);
 
+/* server_maintenance.c */
+void server__defragment(struct server *server, struct server_request *request);
+
 /* server_snapshot.c */
 struct snapshotter *snapshotter_new(struct server *server, raft_index snapshot_index);
 void snapshotter_free(struct snapshotter **snapshotter);
@@ -160,5 +163,8 @@ void server_metrics_wal_synced(uint64_t sync_ns, uint64_t bytes, void *ctx);
 struct backend_commit;
 void server_metrics_committed(void *ctx, const struct backend_commit *commit);
 void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns);
+void server_metrics_defragmenting(struct server_metrics *metrics);
+void server_metrics_defragmented(struct server_metrics *metrics, uint64_t took_ns, bool ok);
+void server_metrics_snapshot_read(struct server_metrics *metrics, uint64_t took_ns);
 
 #endif

@@ -32,6 +32,7 @@ static const struct status_row rows[STATUS_COUNT] = {
     [STATUS_STOPPED] = {GRPC_UNAVAILABLE, "etcdserver: server stopped"},
     [STATUS_TIMEOUT] = {GRPC_UNAVAILABLE, "etcdserver: request timed out"},
     [STATUS_CORRUPT] = {GRPC_DATA_LOSS, "etcdserver: corrupt cluster"},
+    [STATUS_TOLD] = {GRPC_UNKNOWN, "etcdserver: failed"},
 };
 
 const struct status_row *status_row(enum status status)

@@ -33,6 +33,7 @@ enum status {
     STATUS_STOPPED,
     STATUS_TIMEOUT,
     STATUS_CORRUPT,
+    STATUS_TOLD, /* the request's own text: what the system said about a file */
     STATUS_COUNT,
 };
 

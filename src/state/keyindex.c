@@ -446,6 +446,22 @@ bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
     return place.is_found && keyindex__record_get(place_record(&place), at, out);
 }
 
+/* The position of the first revision with main >= from. */
+static uint32_t first_rev_from(const struct keyindex_record *record, uint32_t count, int64_t from)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (keyindex__record_rev(record, middle).main < from) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t from,
                         keyindex_rev_fn *each, void *ctx)
 {
@@ -455,10 +471,11 @@ void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t 
         return;
     }
     const struct keyindex_record *record = place_record(&place);
-    for (uint32_t i = 0; i < keyindex__record_revs(record); i++) {
+    uint32_t count = keyindex__record_revs(record);
+    for (uint32_t i = first_rev_from(record, count, from); i < count; i++) {
         struct keyindex_old rev = keyindex__record_rev(record, i);
         struct revision revision = {.main = rev.main, .sub = rev.sub};
-        if (rev.main >= from && !each(ctx, revision, rev.row_len == 0)) {
+        if (!each(ctx, revision, rev.row_len == 0)) {
             return;
         }
     }

@@ -369,6 +369,16 @@ bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
     return true;
 }
 
+bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvcc_row *out)
+{
+    struct key_version version;
+    if (at < store->compact || !keyindex_get(store->index, key, at, &version)) {
+        return false;
+    }
+    mvcc__parse(store, version.mod, row_at(store, version.mod), out);
+    return true;
+}
+
 FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
                         struct mvcc_read *read)
 {
@@ -461,11 +471,35 @@ static bool history_row(void *ctx, struct slice key, struct slice value)
     return history->each(history->ctx, rev, is_tombstone, value);
 }
 
-void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
+void mvcc_history_from(struct mvcc *store, struct revision from, mvcc_history_fn *each, void *ctx)
 {
     struct history history = {.store = store, .each = each, .ctx = ctx};
-    struct revision first = {.main = from < 0 ? 0 : from};
-    backend_scan_rows(store->backend, first, history_row, &history);
+    backend_scan_rows(store->backend, from, history_row, &history);
+}
+
+void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
+{
+    mvcc_history_from(store, (struct revision){.main = from < 0 ? 0 : from}, each, ctx);
+}
+
+struct key_history {
+    struct mvcc *store;
+    mvcc_history_fn *each;
+    void *ctx;
+};
+
+static bool key_history_rev(void *ctx, struct revision rev, bool is_tombstone)
+{
+    struct key_history *history = ctx;
+    struct slice row = is_tombstone ? SLICE_EMPTY : row_at(history->store, rev);
+    return history->each(history->ctx, rev, is_tombstone, row);
+}
+
+void mvcc_key_history(struct mvcc *store, struct slice key, int64_t from, mvcc_history_fn *each,
+                      void *ctx)
+{
+    struct key_history history = {.store = store, .each = each, .ctx = ctx};
+    keyindex_revisions(store->index, key, from, key_history_rev, &history);
 }
 
 /* ---- observers --------------------------------------------------------------------------------
