@@ -12,6 +12,8 @@
 #define FAIR_MIN ((uint64_t)16 * 1024)
 /* A reply from a source that is larger than this is not compressed: that would need all of it. */
 #define SOURCE_GZIP_MAX ((uint64_t)1024 * 1024)
+/* So much is compressed in one turn of the loop: some 0.5 ms. */
+#define SOURCE_GZIP_STEP ((size_t)16 * 1024)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -20,6 +22,7 @@ static void call_recycle(struct outq_owner *owner)
     struct grpc_call *call = CONTAINER_OF(owner, struct grpc_call, owner);
     struct http_server *server = call->server;
     ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
+    ASSERT(call->packer == NULL);
     ASSERT(!timer_running(&call->timer));
     server->calls_live--;
     if (call->field_cap > CALL_FIELDS_INLINE) {
@@ -102,6 +105,7 @@ struct grpc_call *grpc_call__new(struct http_server *server)
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
+    list_init(&call->again_link);
     list_init(&call->link);
     server->calls_live++;
     return call;
@@ -117,12 +121,14 @@ struct grpc_call *grpc_call__open(struct http_conn *conn, int32_t id)
     return call;
 }
 
-static void source_close(struct grpc_call *call)
+void grpc_call__source_close(struct grpc_call *call)
 {
     if (call->has_source) {
         call->has_source = false;
         call->source_left = 0;
         call->source.close(call->source.ctx);
+        gzip_writer_free(&call->packer);
+        buf_fini(&call->packed);
     }
 }
 
@@ -160,10 +166,11 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     call->conn = NULL;
     list_del(&call->link);
     list_del(&call->notify_link);
+    list_del(&call->again_link);
     ASSERT(conn->call_count > 0);
     conn->call_count--;
     outq_clear(&call->body);
-    source_close(call);
+    grpc_call__source_close(call);
     grpc_call__cancel(call, why);
     outq_owner_unref(&call->owner);
 }
@@ -355,7 +362,7 @@ static bool begin_send(struct grpc_call *call)
     return true;
 }
 
-static void chunks_release(const struct grpc_chunk *chunks, size_t count)
+void grpc_call__chunks_release(const struct grpc_chunk *chunks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (chunks[i].release != NULL) {
@@ -404,7 +411,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
         return;
     }
     if (!begin_send(call)) {
-        chunks_release(chunks, count);
+        grpc_call__chunks_release(chunks, count);
         return;
     }
     uint64_t total = 0;
@@ -418,7 +425,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
         for (size_t i = 0; i < count; i++) {
             buf_append_slice(&plain, chunks[i].bytes);
         }
-        chunks_release(chunks, count);
+        grpc_call__chunks_release(chunks, count);
         send_gzip(call, buf_slice(&plain));
         buf_fini(&plain);
         return;
@@ -449,49 +456,86 @@ static void append_chunk(struct grpc_call *call, const struct grpc_chunk *chunk)
     outq_append_ref(&call->body, chunk->bytes, &message->owner);
 }
 
-/* Asks the source until `want` bytes are queued. False: it failed. */
-static bool source_fill(struct grpc_call *call, size_t want)
+/* The source has had enough of this turn: it is asked again in the next, those first that got
+ * nothing in this one, so that no stream starves behind others of a busy connection. */
+void grpc_call__source_wait(struct grpc_call *call, bool got_some)
 {
-    while (call->source_left > 0 && call->body.len < want) {
-        uint64_t missing = want - call->body.len;
-        size_t ask = (size_t)(missing < call->source_left ? missing : call->source_left);
-        struct grpc_chunk chunk = {0};
-        if (call->source.next(call->source.ctx, ask, &chunk) != ERR_OK) {
-            return false;
-        }
-        ASSERT(chunk.bytes.len > 0 && chunk.bytes.len <= ask);
-        call->source_left -= chunk.bytes.len;
-        append_chunk(call, &chunk);
-    }
-    if (call->source_left == 0) {
-        source_close(call);
-    }
-    return true;
+    struct http_server *server = call->server;
+    list_del(&call->again_link);
+    list_add_tail(got_some ? &server->again_served : &server->again_hungry, &call->again_link);
+    loop_task_add(server->loop, LOOP_INPUT, &server->again_task);
 }
 
-/* The whole of a small source, compressed. */
-static void send_source_gzip(struct grpc_call *call)
+void grpc_call__ask_again(struct task *task)
 {
-    struct buf plain = {0};
-    bool is_whole = true;
-    while (call->source_left > 0) {
-        struct grpc_chunk chunk = {0};
-        if (call->source.next(call->source.ctx, (size_t)call->source_left, &chunk) != ERR_OK) {
-            is_whole = false;
-            break;
+    struct http_server *server = CONTAINER_OF(task, struct http_server, again_task);
+    struct list due;
+    list_init(&due);
+    list_splice(&due, &server->again_hungry);
+    list_splice(&due, &server->again_served);
+    for (struct list *node = list_pop(&due); node != NULL; node = list_pop(&due)) {
+        struct grpc_call *call = CONTAINER_OF(node, struct grpc_call, again_link);
+        if (grpc_call__is_local(call)) {
+            grpc_call__local_fill(call);
+            continue;
         }
-        ASSERT(chunk.bytes.len > 0 && chunk.bytes.len <= call->source_left);
-        call->source_left -= chunk.bytes.len;
-        buf_append_slice(&plain, chunk.bytes);
-        chunks_release(&chunk, 1);
+        h2_resume(call->conn->h2, call->id);
+        stream_touch(&call->conn->stream);
     }
-    source_close(call);
-    if (is_whole) {
-        send_gzip(call, buf_slice(&plain));
-    } else {
-        h2_reset(call->conn->h2, call->id, H2_INTERNAL_ERROR);
+}
+
+FALLIBLE grpc_call__source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out)
+{
+    size_t ask = want < call->source_left ? want : (size_t)call->source_left;
+    TRY(call->source.next(call->source.ctx, ask, out));
+    ASSERT(out->bytes.len > 0 && out->bytes.len <= ask);
+    call->source_left -= out->bytes.len;
+    return ERR_OK;
+}
+
+/* Compresses a piece of the source. At its end, and not before, there is something to send. */
+static FALLIBLE source_pack(struct grpc_call *call)
+{
+    struct grpc_chunk chunk = {0};
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    if (call->source_left > 0) {
+        TRY(grpc_call__source_next(call, SOURCE_GZIP_STEP, &chunk));
+        gzip_writer_add(call->packer, chunk.bytes, &call->packed);
+        grpc_call__chunks_release(&chunk, 1);
     }
-    buf_fini(&plain);
+    if (call->source_left > 0) {
+        return ERR_AGAIN;
+    }
+    gzip_writer_finish(call->packer, &call->packed);
+    grpc_prefix_put(prefix, true, (uint32_t)call->packed.len);
+    outq_append(&call->body, prefix, sizeof(prefix));
+    outq_append(&call->body, call->packed.data, call->packed.len);
+    return ERR_OK;
+}
+
+/* Asks the source until `want` bytes are queued, or it has had enough. False: it failed. */
+static bool source_fill(struct grpc_call *call, size_t want)
+{
+    enum err err = ERR_OK;
+    uint64_t left = call->source_left;
+    if (call->packer != NULL) {
+        err = source_pack(call);
+    }
+    while (err == ERR_OK && call->source_left > 0 && call->body.len < want) {
+        struct grpc_chunk chunk = {0};
+        err = grpc_call__source_next(call, want - (size_t)call->body.len, &chunk);
+        if (err == ERR_OK) {
+            append_chunk(call, &chunk);
+        }
+    }
+    if (err == ERR_AGAIN) {
+        grpc_call__source_wait(call, call->source_left < left);
+        return true;
+    }
+    if (call->source_left == 0 || err != ERR_OK) {
+        grpc_call__source_close(call);
+    }
+    return err == ERR_OK;
 }
 
 void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *source)
@@ -510,14 +554,14 @@ void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *sou
     call->source_left = source->len;
     call->has_source = true;
     if (call->is_gzip && source->len <= SOURCE_GZIP_MAX) {
-        send_source_gzip(call);
-        return;
+        call->packer = gzip_writer_new();
+        return; /* the prefix comes with the compressed length */
     }
     uint8_t prefix[GRPC_PREFIX_LEN];
     grpc_prefix_put(prefix, false, (uint32_t)source->len);
     outq_append(&call->body, prefix, sizeof(prefix));
     if (call->source_left == 0) {
-        source_close(call);
+        grpc_call__source_close(call);
     }
 }
 
@@ -547,9 +591,11 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
     ASSERT(call->has_handler);
     call->has_handler = false;
     if (grpc_call__is_local(call)) {
-        grpc_call__local_end(call, status, message);
+        grpc_call__local_finish(call, status, message);
     } else if (!call->is_canceled && call->conn != NULL) {
-        timer_stop(call->server->loop, &call->timer);
+        if (!call->has_source) {
+            timer_stop(call->server->loop, &call->timer);
+        }
         message_set(call, status, message);
         call->is_finished = true;
         end_stream(call);
@@ -610,7 +656,6 @@ enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
 {
     struct grpc_call *call = stream;
     if (call->has_source && !source_fill(call, max)) {
-        source_close(call);
         return H2_PULL_FAIL;
     }
     size_t len = call->body.len < max ? (size_t)call->body.len : max;
@@ -723,7 +768,7 @@ uint64_t grpc_call_queued(const struct grpc_call *call)
 bool grpc_call_writable(struct grpc_call *call)
 {
     if (grpc_call__is_local(call)) {
-        call->wants_writable = !call->sink->writable(call->sink_ctx);
+        call->wants_writable = call->has_source || !call->sink->writable(call->sink_ctx);
         return !call->wants_writable;
     }
     if (call->is_canceled || call->conn == NULL) {

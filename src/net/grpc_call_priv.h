@@ -38,8 +38,10 @@ struct grpc_call {
     struct http_conn *conn;             /* NULL once the stream is gone, and for a local call */
     const struct grpc_local_sink *sink; /* a local call's, until its end */
     void *sink_ctx;
+    struct buf gathered;     /* of its source, until that is whole */
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
+    struct list again_link;  /* server->again_hungry or again_served */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
     struct arena arena;
@@ -82,6 +84,8 @@ struct grpc_call {
     struct grpc_source source;
     uint64_t source_left;
     bool has_source;
+    struct gzip_writer *packer; /* of a source that is sent compressed */
+    struct buf packed;
     bool headers_sent;
     bool is_finished;
     bool wants_writable;
@@ -107,6 +111,13 @@ void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held 
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);
 
+void grpc_call__chunks_release(const struct grpc_chunk *chunks, size_t count);
+/* A piece of the source under way, at most `want` bytes; errors as of its next(). */
+FALLIBLE grpc_call__source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out);
+/* ERR_AGAIN came: it is asked again in the next turn. */
+void grpc_call__source_wait(struct grpc_call *call, bool got_some);
+void grpc_call__source_close(struct grpc_call *call); /* if there is one */
+
 /* grpc_recv.c */
 void grpc_call__resume_input(struct grpc_call *call);
 /* The method is known: the call is open, and a streaming handler hears of it. */
@@ -122,6 +133,9 @@ static inline bool grpc_call__is_local(const struct grpc_call *call)
 }
 void grpc_call__local_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count);
 void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source);
+void grpc_call__local_fill(struct grpc_call *call); /* goes on with the source */
+/* The handler has finished it: the end comes behind what is still under way. */
+void grpc_call__local_finish(struct grpc_call *call, enum grpc_status status, const char *message);
 void grpc_call__local_end(struct grpc_call *call, enum grpc_status status, const char *message);
 
 #endif

@@ -5,6 +5,9 @@
 
 #include "net/grpc_call_priv.h"
 
+/* Bytes asked of a source at once. */
+#define SOURCE_STEP ((size_t)64 * 1024)
+
 static void field_add(struct grpc_call *call, const struct grpc_local_field *field)
 {
     struct arena *arena = &call->arena;
@@ -63,6 +66,9 @@ static void sever(struct grpc_call *call)
 {
     call->sink = NULL;
     call->stage = CALL_CLOSED;
+    list_del(&call->again_link);
+    grpc_call__source_close(call);
+    buf_fini(&call->gathered);
     timer_stop(call->server->loop, &call->timer);
 }
 
@@ -93,37 +99,59 @@ void grpc_call__local_chunks(struct grpc_call *call, const struct grpc_chunk *ch
         buf_append_slice(&whole, chunks[i].bytes);
     }
     call->sink->message(call->sink_ctx, count == 1 ? chunks[0].bytes : buf_slice(&whole));
-    for (size_t i = 0; i < count; i++) {
-        if (chunks[i].release != NULL) {
-            chunks[i].release(chunks[i].ctx);
-        }
-    }
+    grpc_call__chunks_release(chunks, count);
     buf_fini(&whole);
 }
 
-/* Whole, since JSON is made of whole messages. When the source fails, the sink is told the end, and
- * what the handler sends from then on disappears. */
+/* JSON is made of whole messages, so the source is gathered; over several turns, if it says so.
+ * When it fails, the sink is told the end, and what the handler sends from then on disappears. */
 void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source)
 {
-    struct buf whole = {0};
+    ASSERT(!call->has_source);
+    call->source = *source;
+    call->source_left = source->len;
+    call->has_source = true;
+    grpc_call__local_fill(call);
+}
+
+void grpc_call__local_fill(struct grpc_call *call)
+{
+    uint64_t left = call->source_left;
     enum err err = ERR_OK;
-    while (err == ERR_OK && whole.len < source->len) {
+    while (err == ERR_OK && call->source_left > 0) {
         struct grpc_chunk chunk = {0};
-        err = source->next(source->ctx, (size_t)(source->len - whole.len), &chunk);
+        err = grpc_call__source_next(call, SOURCE_STEP, &chunk);
         if (err == ERR_OK) {
-            buf_append_slice(&whole, chunk.bytes);
-            if (chunk.release != NULL) {
-                chunk.release(chunk.ctx);
-            }
+            buf_append_slice(&call->gathered, chunk.bytes);
+            grpc_call__chunks_release(&chunk, 1);
         }
     }
-    source->close(source->ctx);
-    if (err == ERR_OK) {
-        call->sink->message(call->sink_ctx, buf_slice(&whole));
-    } else {
-        grpc_call__local_end(call, GRPC_INTERNAL, "the answer could not be completed");
+    if (err == ERR_AGAIN) {
+        grpc_call__source_wait(call, call->source_left < left);
+        return;
     }
-    buf_fini(&whole);
+    grpc_call__source_close(call);
+    if (err != ERR_OK) {
+        grpc_call__local_end(call, GRPC_INTERNAL, "the answer could not be completed");
+        return;
+    }
+    call->sink->message(call->sink_ctx, buf_slice(&call->gathered));
+    buf_fini(&call->gathered);
+    if (call->is_finished) {
+        grpc_call__local_end(call, call->status, (const char *)call->message.data);
+    }
+}
+
+void grpc_call__local_finish(struct grpc_call *call, enum grpc_status status, const char *message)
+{
+    if (!call->has_source) {
+        grpc_call__local_end(call, status, message);
+        return;
+    }
+    const char *text = message == NULL ? "" : message;
+    call->is_finished = true;
+    call->status = status;
+    call->message = slice_str(arena_strndup(&call->arena, text, strlen(text)));
 }
 
 void grpc_call__local_end(struct grpc_call *call, enum grpc_status status, const char *message)

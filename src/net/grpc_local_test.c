@@ -107,6 +107,28 @@ TEST(grpc_local, an_answer_in_pieces_is_one_message)
     world_free(world);
 }
 
+TEST(grpc_local, a_source_may_take_several_turns)
+{
+    struct world *world = world_new(NULL);
+    struct sink sink = {0};
+    struct grpc_call *call = start(world, "/test.T/Source", &sink, UINT64_MAX);
+    grpc_local_send(call, SLICE("~200000"));
+    assert_int_equal(sink.count, 0);
+    turn_until(world, &sink.ended);
+    assert_int_equal(sink.status, GRPC_OK);
+    assert_int_equal(sink.messages.len, 200001);
+    assert_int_equal(world->closes, 1);
+    buf_fini(&sink.messages);
+    sink = (struct sink){0};
+    call = start(world, "/test.T/Source", &sink, UINT64_MAX);
+    grpc_local_send(call, SLICE("~200000"));
+    grpc_local_cancel(call, GRPC_CANCELED);
+    turn_some(world, 5);
+    assert_int_equal(sink.count, 0);
+    assert_int_equal(world->closes, 2);
+    world_free(world);
+}
+
 TEST(grpc_local, refusals_come_with_their_text)
 {
     struct world *world = world_new(NULL);

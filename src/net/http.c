@@ -197,6 +197,9 @@ struct http_server *http_server_new(struct env *env, struct loop *loop,
     options_default(&server->options);
     stream_group_init(&server->group, loop);
     list_init(&server->conns);
+    list_init(&server->again_hungry);
+    list_init(&server->again_served);
+    task_init(&server->again_task, grpc_call__ask_again);
     list_init(&server->spare_calls);
     timer_init(&server->stop_timer, on_stop_timer);
     task_init(&server->stop_task, on_stop_task);
@@ -236,6 +239,7 @@ void http_server_free(struct http_server **server_ptr)
     ASSERT(server->requests_live == 0);
     timer_stop(server->loop, &server->stop_timer);
     loop_task_remove(&server->stop_task);
+    loop_task_remove(&server->again_task);
     grpc_call__free_spare(server);
     stream_group_fini(&server->group);
     for (struct map_node *node = map_any(&server->paths); node != NULL;

@@ -70,6 +70,11 @@ struct http_server {
     size_t service_count;
     struct map paths; /* of struct http_path */
     uint64_t path_seed;
+    /* Calls whose sources have had enough of a turn: those that got nothing, and those that did.
+     * They are asked again in the next, in this order. */
+    struct list again_hungry;
+    struct list again_served;
+    struct task again_task;
     struct list spare_calls;
     size_t spare_count;
     size_t calls_live;    /* not yet freed */
@@ -115,6 +120,7 @@ bool http__h1_room(struct http_conn *conn); /* before a write; true: more after 
 extern const struct h2_handler http__h2_handler;
 void grpc_call__gone_all(struct http_conn *conn, enum grpc_status why);
 void grpc_call__free_spare(struct http_server *server);
+void grpc_call__ask_again(struct task *task);
 void grpc_call__notify(struct http_conn *conn);
 void grpc_call__cancel_all(struct http_conn *conn, enum grpc_status why);
 

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "server/alarm.h"
+#include "server/range.h"
 #include "server/reply.h"
 #include "server/status.h"
 #include "state/mvcc.h"
@@ -43,6 +44,14 @@ void apply_set_term(struct apply *apply, uint64_t term);
 struct reply_header apply_header(const struct apply *apply);
 
 /* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
+
+/* A Range that may be large: the caller measures it in slices, and takes it whole or has it filled
+ * in as it is sent (server/range.h). A status other than OK has opened nothing. */
+enum status apply_range_open(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                             struct range *range);
+/* The whole of a measured one, in the arena; closes it. */
+struct slice apply_range_take(struct range *range, struct arena *arena);
+/* All of it at once. */
 enum status apply_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                         struct arena *arena, struct slice *reply_out);
 /* A Txn without writes. */
@@ -54,6 +63,24 @@ enum status apply_txn_read(struct apply *apply, const Etcdserverpb__TxnRequest *
  * the quota was exceeded: etcd applies it and says so. */
 enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *request,
                       struct arena *arena, struct slice *reply_out);
+
+/* A DeleteRange in steps, each in a turn of its own if need be: nobody sees any of it before the
+ * end, and nothing else is applied meanwhile. */
+struct apply_delete {
+    struct mvcc_delete keys;
+    struct range *prev; /* the rows that go, if they are asked for: of the revision before */
+    bool is_suspended;
+};
+/* `prev` is for the rows, and stays open when it was used (work->prev); NULL: nobody wants them. A
+ * status other than OK has begun nothing. */
+enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                              struct arena *arena, struct range *prev, struct apply_delete *work);
+/* True when every key is deleted; else the rest is for later turns. */
+bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget);
+/* Makes it readable. With prev that is what the reply is taken from, else it is *reply_out. */
+void apply_delete_end(struct apply *apply, struct apply_delete *work, struct arena *arena,
+                      struct slice *reply_out);
+/* All of it at once. */
 enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
                                struct arena *arena, struct slice *reply_out);
 enum status apply_txn(struct apply *apply, const Etcdserverpb__TxnRequest *request,

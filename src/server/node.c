@@ -125,10 +125,9 @@ static void drive(struct node *node)
         }
         persist(node, slot);
         if (ready->committed_count > 0) {
-            raft_index last = ready->committed[ready->committed_count - 1].index;
-            node->options.hooks.apply(node->options.hooks.ctx, ready->committed,
-                                      ready->committed_count);
-            raft_applied(node->raft, last);
+            raft_index applied = node->options.hooks.apply(
+                node->options.hooks.ctx, ready->committed, ready->committed_count);
+            raft_applied(node->raft, applied);
         }
         for (size_t i = 0; i < ready->read_count; i++) {
             node->options.hooks.read_index(node->options.hooks.ctx, ready->reads[i].index,
@@ -296,6 +295,11 @@ void node_read_index(struct node *node, struct slice context)
     if (!node->is_stopping) {
         raft_read_index(node->raft, context);
     }
+}
+
+void node_applied(struct node *node, raft_index index)
+{
+    raft_applied(node->raft, index);
 }
 
 static void snapshot_saved(struct wal_write *write)

@@ -49,7 +49,7 @@ static raft_index durable_index(const struct world *w)
     return last;
 }
 
-static void on_apply(void *ctx, const struct raft_entry *entries, size_t count)
+static raft_index on_apply(void *ctx, const struct raft_entry *entries, size_t count)
 {
     struct world *w = ctx;
     assert_true(count > 0);
@@ -69,6 +69,7 @@ static void on_apply(void *ctx, const struct raft_entry *entries, size_t count)
             w->applied[w->applied_count++] = raft_payload_ref(entries[i].payload);
         }
     }
+    return entries[count - 1].index;
 }
 
 static void on_read_index(void *ctx, raft_index index, struct slice context)

@@ -15,6 +15,7 @@ static const struct {
     [REQUEST_STATUS] = {"Status", false},
     [REQUEST_HASH] = {"Hash", false},
     [REQUEST_HASH_KV] = {"HashKV", false},
+    [REQUEST_DEFRAGMENT] = {"Defragment", false},
     [REQUEST_MEMBER_LIST] = {"MemberList", false},
     [REQUEST_LEASE_GRANT] = {"LeaseGrant", true},
     [REQUEST_LEASE_REVOKE] = {"LeaseRevoke", true},
@@ -22,7 +23,6 @@ static const struct {
     [REQUEST_LEASE_LIST] = {"LeaseLeases", false},
     [REQUEST_LEASE_RENEW] = {"LeaseKeepAlive", false},
     [REQUEST_LEASE_TIME_TO_LIVE] = {"LeaseTimeToLive", false},
-    [REQUEST_DEFRAGMENT] = {"Defragment", false},
 };
 
 const char *request_kind_name(enum request_kind kind)

@@ -4,6 +4,7 @@
  *
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
+ *               |        \--> RANGING -----------> DONE   either, when it is a large Range
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
  *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
@@ -31,6 +32,9 @@ void server__finish(struct server *server, struct server_request *request, enum 
 {
     ASSERT(request->state != REQUEST_DONE);
     server__detach(request);
+    if (status != STATUS_OK && request->range != NULL) {
+        server__drop_range(request);
+    }
     list_del(&request->link);
     request->state = REQUEST_DONE;
     request->status = status;
@@ -70,7 +74,7 @@ static void kicked(struct task *task)
     UNUSED(task);
 }
 
-static void kick(struct server *server)
+void server__kick(struct server *server)
 {
     loop_task_add(server->loop, LOOP_STEP, &server->kick_task);
 }
@@ -143,7 +147,9 @@ void server_submit(struct server *server, struct server_request *request)
     ASSERT(request->done != NULL);
     list_init(&request->link);
     request->attachment = NULL;
+    request->range = NULL;
     request->reply = SLICE_EMPTY;
+    request->source = (struct reply_source){0};
     request->state = REQUEST_QUEUED;
     if (server->is_stopping) {
         server__finish(server, request, STATUS_STOPPED);
@@ -153,7 +159,7 @@ void server_submit(struct server *server, struct server_request *request)
         list_add_tail(request->is_serializable ? &server->immediate : &server->reads,
                       &request->link);
     }
-    kick(server); /* it may come after this turn's step */
+    server__kick(server); /* it may come after this turn's step */
 }
 
 void server_cancel(struct server *server, struct server_request *request, enum status why)
@@ -179,6 +185,12 @@ static void ask_read_index(struct server *server)
 static void on_step(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, step_hook);
+    server->turn++;
+    server->units = SERVER_READ_UNITS;
+    server->source_units = SERVER_SOURCE_UNITS;
+    server->apply_units = SERVER_APPLY_UNITS;
+    server->source_shares = server->source_askers;
+    server->source_askers = 0;
     lease_desk_advance(server->leases);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
@@ -204,6 +216,7 @@ static void on_read_index(void *ctx, raft_index index, struct slice context)
     list_splice(&server->confirmed, &server->reading);
 }
 
+/* What this turn has no work left for waits for the next. */
 static void run_reads(struct server *server)
 {
     LIST_FOR_EACH (&server->confirmed, link) {
@@ -211,11 +224,20 @@ static void run_reads(struct server *server)
         if (request->index > server->applied) {
             break; /* later ones have later indices */
         }
+        if (server->units == 0) {
+            server__kick(server);
+            return;
+        }
         server__run_read(server, request);
     }
     LIST_FOR_EACH (&server->immediate, link) {
+        if (server->units == 0) {
+            server__kick(server);
+            return;
+        }
         server__run_read(server, CONTAINER_OF(link, struct server_request, link));
     }
+    server__continue_ranges(server);
 }
 
 /* The only voter need not wait for an election timeout: nobody else could win. It may campaign once
@@ -229,7 +251,7 @@ static void campaign_alone(struct server *server)
         server->applied == raft.hard_state.commit) {
         server->has_campaigned = true;
         raft_campaign(node_raft(server->node));
-        kick(server);
+        server__kick(server);
     }
 }
 
@@ -237,6 +259,10 @@ static void campaign_alone(struct server *server)
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    server__continue_entries(server);
+    if (mvcc_tidy(server->mvcc, SERVER_TIDY_ROWS)) {
+        server__kick(server);
+    }
     if (!server->has_campaigned) {
         campaign_alone(server);
     }
@@ -281,6 +307,7 @@ static void on_tick(struct timer *timer)
     time_out(server, &server->proposed);
     time_out(server, &server->reading);
     time_out(server, &server->reads);
+    server__give_up_sources(server);
     if (!list_empty(&server->reading) && now - server->read_asked >= SERVER_READ_RETRY_NS) {
         ask_read_index(server);
     }
@@ -320,6 +347,10 @@ void server__ready(struct server *server)
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
+    if (server->deleting.is_on) {
+        timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
+        return;
+    }
     int wait_ms = mvcc_compact_step(server->mvcc);
     if (wait_ms >= 0 && !server->is_stopping) {
         timer_start(server->loop, timer, loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
@@ -433,6 +464,8 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     list_init(&server->reading);
     list_init(&server->confirmed);
     list_init(&server->immediate);
+    list_init(&server->ranging);
+    list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
     server->metrics = server_metrics_new(server);
@@ -472,7 +505,7 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    kick(server);
+    server__kick(server);
 }
 
 /* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
@@ -480,7 +513,8 @@ static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
-                   snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
+                   !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
+                   list_empty(&server->finished);
     if (!is_idle) {
         return;
     }
@@ -511,9 +545,11 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     finish_all(server, &server->reading, STATUS_STOPPED);
     finish_all(server, &server->confirmed, STATUS_STOPPED);
     finish_all(server, &server->immediate, STATUS_STOPPED);
+    finish_all(server, &server->ranging, STATUS_STOPPED);
+    server__stop_sources(server);
     finish_all(server, &server->compacting, STATUS_STOPPED);
     loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
-    kick(server);
+    server__kick(server);
 }
 
 void server_free(struct server **server)
@@ -524,6 +560,7 @@ void server_free(struct server **server)
     }
     snapshotter_free(&s->snapshotter);
     node_free(&s->node);
+    server__backlog_free(s);
     lease_desk_free(&s->leases);
     apply_free(&s->apply);
     alarms_close(&s->alarms);

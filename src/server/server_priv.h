@@ -21,9 +21,35 @@
  * (docs/notes/cluster-version.md). */
 #define SERVER_FILES_VERSION "3.4.0"
 
+/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend on reads,
+ * and on large replies that are on their way out: each some half of a millisecond. */
+#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_SOURCE_UNITS ((uint64_t)5000)
+/* The same for entries; what is left over waits for the next turn. */
+#define SERVER_APPLY_UNITS ((uint64_t)10000)
+/* Changes of past transactions that a turn lets go of: some 0.1 ms. */
+#define SERVER_TIDY_ROWS 4096
+
 struct lease_desk;
 struct server_metrics;
 struct snapshotter;
+
+/* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
+ * and its rows are not sealed, before its end; the entries behind it wait. */
+struct server_delete {
+    bool is_on;
+    struct server_request *request; /* NULL: nobody waits */
+    struct apply_delete work;
+    mono_ns began;
+};
+
+/* Committed entries that wait for their turn: [first, count), with references to their payloads. */
+struct server_backlog {
+    struct raft_entry *entries;
+    size_t first;
+    size_t count;
+    size_t cap;
+};
 
 struct server {
     struct server_options options;
@@ -61,9 +87,17 @@ struct server {
     struct list reading;    /* reads that wait for the read index asked for */
     struct list confirmed;  /* reads whose index is known but not applied */
     struct list immediate;  /* reads of local state, this turn */
+    struct list ranging;    /* Ranges that are being measured */
+    struct list sources;    /* struct server_range: replies on their way out */
     struct list finished;   /* done() is due */
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
+    uint64_t turn;          /* counts turns of the loop */
+    uint64_t units;         /* for reads, left in this turn */
+    uint64_t source_units;  /* for sources */
+    uint64_t apply_units;   /* for entries */
+    size_t source_askers;   /* sources asked in this turn */
+    size_t source_shares;   /* in the last */
     uint64_t read_context;  /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -77,10 +111,14 @@ struct server {
     struct hook stop_hook;
     struct task kick_task;
 
+    struct server_delete deleting;
+    struct server_backlog backlog;
     struct arena scratch; /* one entry's decoded request */
 };
 
 /* server.c */
+/* Another turn is to follow without a wait. */
+void server__kick(struct server *server);
 /* The entry no longer belongs to the request: it is applied from its bytes, or has been applied. */
 void server__detach(struct server_request *request);
 void server__finish(struct server *server, struct server_request *request, enum status status);
@@ -105,7 +143,16 @@ static inline struct banner_member server__banner(const struct server *server)
 FALLIBLE server__boot(struct server *server, struct errbuf *why);
 
 /* server_entry.c */
-void server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
+raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
+/* Goes on with what the last turn left. */
+void server__continue_entries(struct server *server);
+/* Is an entry half done, or does one wait? */
+bool server__is_applying(const struct server *server);
+void server__backlog_free(struct server *server);
+/* After a request was applied, `took_ns` long: metrics, warnings, what the member has to do itself.
+ */
+void server__applied(struct server *server, enum request_kind kind, const void *message,
+                     enum status status, uint64_t took_ns);
 struct raft_payload *server__encode(struct server *server, const struct server_request *request);
 struct raft_payload *server__encode_publish(struct server *server);
 struct raft_payload *server__encode_version(struct server *server);
@@ -144,6 +191,29 @@ void server__run_read(struct server *server, struct server_request *request);
 
 /* server_maintenance.c */
 void server__defragment(struct server *server, struct server_request *request);
+
+/* server_delete.c */
+/* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
+void server__delete(struct server *server, struct server_request *request,
+                    const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
+/* Goes on. True when it is done and answered. */
+bool server__delete_step(struct server *server);
+
+/* server_range.c */
+struct server_range *server__range_new(struct server *server, struct arena *arena);
+struct range *server__range_of(struct server_range *job);
+/* Answers with request->range, which is measured. */
+void server__answer_range(struct server *server, struct server_request *request);
+/* Begins, and ends at once if it is small. */
+void server__run_range(struct server *server, struct server_request *request);
+/* Works on those that are not measured yet. */
+void server__continue_ranges(struct server *server);
+/* Before it was answered. */
+void server__drop_range(struct server_request *request);
+/* Gives up replies that nobody takes while compaction waits for their rows. */
+void server__give_up_sources(struct server *server);
+/* Gives all of them up. */
+void server__stop_sources(struct server *server);
 
 /* server_snapshot.c */
 struct snapshotter *snapshotter_new(struct server *server, raft_index snapshot_index);

@@ -16,7 +16,8 @@
 
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
-#define FREE_SLICE 16384 /* rows let go of at once: a full batch, some 0.2 ms */
+#define FORGET_NS (10 * NS_PER_SEC) /* between two times that commits let go of mapped pages */
+#define FREE_SLICE 16384            /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -232,6 +233,21 @@ static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
     return ERR_OK;
 }
 
+/* Each commit reads a few pages of the tree, and the kernel maps their neighbours with them: they
+ * would add up to the whole file. On the executor, because letting go of 100,000 pages takes
+ * milliseconds; seldom, because a busy reader has to map its pages again. */
+static void forget_maybe(struct backend *backend)
+{
+    mono_ns now = env_now_mono(backend->options.env);
+    if (now - backend->forgotten_at < FORGET_NS) {
+        return;
+    }
+    backend->forgotten_at = now;
+    struct bolt_tx *tx = bolt_read_begin(backend->db);
+    bolt_tx_forget_pages(tx);
+    bolt_read_end(&tx);
+}
+
 /* On the executor. */
 static void commit_run(struct job *job)
 {
@@ -239,6 +255,7 @@ static void commit_run(struct job *job)
     backend->commit_err = ERR_OK;
     if (backend->commit_batch_count > 0) {
         backend->commit_err = commit_batches(backend, &backend->commit_why);
+        forget_maybe(backend);
     }
 }
 
@@ -709,6 +726,11 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
 {
     uint8_t key[TOMBSTONE_LEN];
     backend_scan(backend, BUCKET_KEY, revision_encode(from, false, key), SLICE_EMPTY, each, ctx);
+}
+
+void backend_forget_pages(struct backend *backend)
+{
+    bolt_tx_forget_pages(backend->tree);
 }
 
 struct bolt_tx *backend_snapshot_begin(struct backend *backend)

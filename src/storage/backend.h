@@ -146,6 +146,10 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
 typedef void backend_done_fn(void *ctx);
 void backend_force_commit(struct backend *backend, backend_done_fn *done, void *ctx);
 
+/* Lets go of the file's pages that reading has made resident. For whoever has read very much on
+ * end; the commits do it every few seconds for what they have touched themselves. */
+void backend_forget_pages(struct backend *backend);
+
 /* The newest committed state, for streaming a snapshot of the file while writes go on
  * (bolt_tx_read_at, on any thread): force a commit first, begin in its callback. End it before
  * backend_close(). */

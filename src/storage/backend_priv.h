@@ -149,6 +149,7 @@ struct backend {
 
     /* The commit in flight: the executor's from submit to done. */
     struct job job;
+    mono_ns forgotten_at; /* bolt_tx_forget_pages(), by the executor */
     bool is_committing;
     mono_ns commit_start;
     uint64_t commit_ops;

@@ -177,6 +177,10 @@ uint32_t bolt_page_size(const struct bolt *db);
 /* Read transactions open now. Any thread. */
 uint64_t bolt_readers(const struct bolt *db);
 
+/* Takes the pages that reads have mapped out of the process's resident memory (they stay in the
+ * page cache). Any thread; what the transaction's slices point to stays readable. */
+void bolt_tx_forget_pages(struct bolt_tx *tx);
+
 struct bolt_stats {
     uint64_t commits;
     uint64_t free_pages;    /* may be allocated by the next write transaction */
