@@ -78,18 +78,32 @@ static const struct command endpoint_commands[] = {
      .run = ctl__status_run},
 };
 
+static const struct pflag_spec keep_alive_flags[] = {
+    {"once", 0, PFLAG_BOOL, "false", "renew it once and exit", NULL},
+};
+static const struct pflag_spec time_to_live_flags[] = {
+    {"keys", 0, PFLAG_BOOL, "false", "print the keys that hang on it, too", NULL},
+};
 static const struct command lease_commands[] = {
-    {.name = "grant", .use = "grant <ttl>", .summary = "Makes a lease", ABSENT},
+    {.name = "grant",
+     .use = "grant <ttl>",
+     .summary = "Makes a lease",
+     .run = ctl__lease_grant_run},
     {.name = "keep-alive",
      .use = "keep-alive [options] <leaseID>",
      .summary = "Renews a lease again and again",
-     ABSENT},
-    {.name = "list", .use = "list", .summary = "Lists the leases", ABSENT},
-    {.name = "revoke", .use = "revoke <leaseID>", .summary = "Ends a lease", ABSENT},
+     FLAGS(keep_alive_flags),
+     .run = ctl__lease_keep_alive_run},
+    {.name = "list", .use = "list", .summary = "Lists the leases", .run = ctl__lease_list_run},
+    {.name = "revoke",
+     .use = "revoke <leaseID>",
+     .summary = "Ends a lease",
+     .run = ctl__lease_revoke_run},
     {.name = "timetolive",
      .use = "timetolive <leaseID> [options]",
      .summary = "Prints how long a lease has left",
-     ABSENT},
+     FLAGS(time_to_live_flags),
+     .run = ctl__lease_time_run},
 };
 
 static const struct pflag_spec member_list_flags[] = {

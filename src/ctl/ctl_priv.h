@@ -102,6 +102,8 @@ command_run_fn ctl__put_run, ctl__get_run, ctl__del_run, ctl__compaction_run;
 command_run_fn ctl__txn_run;
 command_run_fn ctl__health_run, ctl__status_run, ctl__hashkv_run;
 command_run_fn ctl__member_list_run;
+command_run_fn ctl__lease_grant_run, ctl__lease_revoke_run, ctl__lease_time_run;
+command_run_fn ctl__lease_list_run, ctl__lease_keep_alive_run;
 command_run_fn ctl__alarm_list_run, ctl__alarm_disarm_run;
 command_run_fn ctl__version_run, ctl__completion_run;
 command_args_fn ctl__completion_args;

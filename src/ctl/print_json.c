@@ -35,6 +35,13 @@ static void show_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *al
     message_line(p, alarms);
 }
 
+static void show_lease_revoke(struct printer *p, int64_t id,
+                              const Etcdserverpb__LeaseRevokeResponse *revoke)
+{
+    UNUSED(id);
+    message_line(p, revoke);
+}
+
 static void show_string(struct printer *p, const char *text)
 {
     json_append_string(p->out, slice_str(text));
@@ -144,6 +151,11 @@ const struct print_ops print_json_ops = {
     .txn = show_txn,
     .members = show_members,
     .alarms = show_alarms,
+    .lease_grant = print__json_lease_grant,
+    .lease_revoke = show_lease_revoke,
+    .lease_kept = print__json_lease_kept,
+    .lease_time = print__json_lease_time,
+    .leases = print__json_leases,
     .health = show_health,
     .status = show_status,
     .hashkv = show_hashkv,
