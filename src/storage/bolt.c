@@ -324,4 +324,5 @@ void bolt_stats(const struct bolt *db, struct bolt_stats *out)
     out->file_size = db->file_size;
     out->map_size = db->map_size;
     out->readers = readers_count(db);
+    out->is_short = db->is_short;
 }
