@@ -113,7 +113,8 @@ static enum status refuses(struct server *server, const struct server_request *r
     if (raft.hard_state.commit > server->applied + SERVER_APPLY_GAP_MAX) {
         return STATUS_TOO_MANY_REQUESTS;
     }
-    if (!apply_has_room(server->apply, cost_of(request))) {
+    uint64_t cost = cost_of(request);
+    if (!apply_has_room(server->apply, cost) || !server_space_allows(server, request->kind, cost)) {
         server__raise_nospace(server);
         return STATUS_NO_SPACE;
     }
@@ -368,7 +369,9 @@ static void compaction_committed(void *ctx)
 {
     struct server *server = ctx;
     ASSERT(server->working > 0);
+    ASSERT(server->compact_commits > 0);
     server->working--;
+    server->compact_commits--;
     LIST_FOR_EACH (&server->compacting, link) {
         struct server_request *request = CONTAINER_OF(link, struct server_request, link);
         const Etcdserverpb__CompactionRequest *message = request->message;
@@ -384,6 +387,7 @@ static void on_compacted(void *ctx, int64_t revision)
     UNUSED(revision);
     if (!list_empty(&server->compacting)) {
         server->working++;
+        server->compact_commits++;
         backend_force_commit(server->backend, compaction_committed, server);
     }
 }
@@ -468,6 +472,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
+    server_space_init(server);
     server->metrics = server_metrics_new(server);
     enum err err = server__boot(server, why);
     if (err == ERR_OK) {
@@ -512,6 +517,7 @@ void server_start(struct server *server)
 static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
+    server_space_stop(server);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
                    list_empty(&server->finished);

@@ -30,9 +30,21 @@
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
 
+/* The database's file is kept this much longer than it is: enough for deletes, a compaction and the
+ * alarm's own row on a full disk. */
+#define SERVER_DB_RESERVE_BYTES ((uint64_t)4 << 20)
+
 struct lease_desk;
 struct server_metrics;
 struct snapshotter;
+
+/* What the last report of each said (server_space.c). */
+struct server_space {
+    enum wal_space wal;
+    enum backend_space backend;
+    bool is_snapshot_short;
+    struct timer retry;
+};
 
 /* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
  * and its rows are not sealed, before its end; the entries behind it wait. */
@@ -98,6 +110,7 @@ struct server {
     uint64_t apply_units;   /* for entries */
     size_t source_askers;   /* sources asked in this turn */
     size_t source_shares;   /* in the last */
+    size_t compact_commits; /* the latter among them */
     uint64_t read_context;  /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -105,6 +118,7 @@ struct server {
     struct timer tick; /* timeouts, publishing, retries */
     struct timer compact_timer;
     bool nospace_proposed; /* our alarm is in the log */
+    struct server_space space;
 
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -221,6 +235,20 @@ void snapshotter_free(struct snapshotter **snapshotter);
 /* After entries were applied: starts a snapshot when one is due. */
 void snapshotter_applied(struct snapshotter *snapshotter);
 bool snapshotter_is_idle(const struct snapshotter *snapshotter);
+/* One that did not fit on the disk is begun again. */
+void snapshotter_retry(struct snapshotter *snapshotter);
+/* One that waits for the database is forgotten. */
+void snapshotter_give_up(struct snapshotter *snapshotter);
+
+/* server_space.c */
+void server_space_init(struct server *server);
+void server_space_stop(struct server *server);
+/* Reports: of the log, the database and the snapshotter. */
+void server_space_wal(enum wal_space space, void *ctx);
+void server_space_backend(void *ctx, enum backend_space space, const char *why);
+void server_space_snapshot(struct server *server, bool is_short, const char *why);
+/* May a client's write go on that costs so much of the quota? */
+bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost);
 
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);

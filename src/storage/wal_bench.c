@@ -73,7 +73,7 @@ static void open_log(struct bench *b, bool unsafe_no_fsync)
                                 .dir = b->dir,
                                 .unsafe_no_fsync = unsafe_no_fsync,
                                 .synced = on_sync,
-                                .synced_ctx = b};
+                                .ctx = b};
     struct wal_contents contents;
     struct errbuf why;
     mono_ns begun = env_now_mono(b->env);
