@@ -174,16 +174,28 @@ static void ask_read_index(struct server *server)
     node_read_index(server->node, slice_of(context, sizeof(context)));
 }
 
+static uint64_t units_of(const struct server_units *units)
+{
+    return units->apply + units->reads + units->sources;
+}
+
+static void turn_begin(struct server *server)
+{
+    uint64_t spent = units_of(&server->per_turn) - units_of(&server->left);
+    if (server->turn > 0 && spent > server->units_max) {
+        server->units_max = spent;
+    }
+    server->turn++;
+    server->left = server->per_turn;
+    server->source_shares = server->source_askers;
+    server->source_askers = 0;
+}
+
 /* One read index is under way at a time; reads that come meanwhile share the next. */
 static void on_step(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, step_hook);
-    server->turn++;
-    server->units = SERVER_READ_UNITS;
-    server->source_units = SERVER_SOURCE_UNITS;
-    server->apply_units = SERVER_APPLY_UNITS;
-    server->source_shares = server->source_askers;
-    server->source_askers = 0;
+    turn_begin(server);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
             CONTAINER_OF(link, struct server_request, link)->state = REQUEST_READING;
@@ -213,14 +225,14 @@ static void run_reads(struct server *server)
         if (request->index > server->applied) {
             break; /* later ones have later indices */
         }
-        if (server->units == 0) {
+        if (server->left.reads == 0) {
             server__kick(server);
             return;
         }
         server__run_read(server, request);
     }
     LIST_FOR_EACH (&server->immediate, link) {
-        if (server->units == 0) {
+        if (server->left.reads == 0) {
             server__kick(server);
             return;
         }
@@ -430,6 +442,11 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     server->log = options->log;
     arena_init(&server->scratch);
     task_init(&server->kick_task, kicked);
+    server->per_turn = (struct server_units){
+        .apply = SERVER_APPLY_UNITS,
+        .reads = SERVER_READ_UNITS,
+        .sources = SERVER_SOURCE_UNITS,
+    };
     list_init(&server->proposed);
     list_init(&server->reads);
     list_init(&server->reading);

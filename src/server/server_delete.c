@@ -32,7 +32,7 @@ bool server__delete_step(struct server *server)
     struct arena *arena = request != NULL ? request->arena : &server->scratch;
     struct slice reply = SLICE_EMPTY;
     ASSERT(delete->is_on);
-    if (!apply_delete_step(server->apply, &delete->work, &server->apply_units)) {
+    if (!apply_delete_step(server->apply, &delete->work, &server->left.apply)) {
         if (request != NULL && request->state != REQUEST_WORKING) {
             request->state = REQUEST_WORKING;
             list_del(&request->link);

@@ -546,7 +546,7 @@ static void spend_entry(struct server *server, const struct raft_entry *entry)
     enum { ENTRY_UNITS = 8, BYTES_PER_UNIT = 256 };
     uint64_t len = entry->payload == NULL ? 0 : entry->payload->len;
     uint64_t units = ENTRY_UNITS + len / BYTES_PER_UNIT;
-    server->apply_units -= units < server->apply_units ? units : server->apply_units;
+    server->left.apply -= units < server->left.apply ? units : server->left.apply;
 }
 
 /* False: it is begun and goes on in the next turn. */
@@ -623,7 +623,7 @@ void server__continue_entries(struct server *server)
 {
     struct server_backlog *backlog = &server->backlog;
     raft_index before = server->applied;
-    while (backlog->count > 0 && server->apply_units > 0) {
+    while (backlog->count > 0 && server->left.apply > 0) {
         struct raft_entry entry = backlog->entries[backlog->first];
         if (server->deleting.is_on) {
             if (!server__delete_step(server)) {
@@ -649,7 +649,7 @@ raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, si
 {
     struct server *server = ctx;
     size_t i = 0;
-    while (i < count && !server__is_applying(server) && server->apply_units > 0) {
+    while (i < count && !server__is_applying(server) && server->left.apply > 0) {
         if (!apply_entry(server, &entries[i])) {
             break;
         }

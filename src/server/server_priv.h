@@ -20,14 +20,20 @@
  * (docs/notes/cluster-version.md). */
 #define SERVER_FILES_VERSION "3.4.0"
 
-/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend on reads, and
- * on large replies that are on their way out: each some half of a millisecond. */
+/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend: on entries
+ * some millisecond, on reads and on replies that are on their way out half of one each. What is left
+ * over waits for the next turn. */
+#define SERVER_APPLY_UNITS ((uint64_t)10000)
 #define SERVER_READ_UNITS ((uint64_t)5000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
-/* The same for entries; what is left over waits for the next turn. */
-#define SERVER_APPLY_UNITS ((uint64_t)10000)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
+
+struct server_units {
+    uint64_t apply;
+    uint64_t reads;
+    uint64_t sources;
+};
 
 struct server_metrics;
 struct snapshotter;
@@ -89,9 +95,9 @@ struct server {
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
     uint64_t turn;          /* counts turns of the loop */
-    uint64_t units;         /* for reads, left in this turn */
-    uint64_t source_units;  /* for sources */
-    uint64_t apply_units;   /* for entries */
+    struct server_units per_turn; /* what a turn may spend; tests make it little */
+    struct server_units left;     /* of it in this turn */
+    uint64_t units_max;           /* the most that a turn has spent */
     size_t source_askers;   /* sources asked in this turn */
     size_t source_shares;   /* in the last */
     uint64_t read_context;  /* of the read index asked for */
