@@ -141,6 +141,7 @@ void server_submit(struct server *server, struct server_request *request)
     list_init(&request->link);
     request->attachment = NULL;
     request->range = NULL;
+    request->handed_at = request->began_at = request->ended_at = 0;
     request->reply = SLICE_EMPTY;
     request->source = (struct reply_source){0};
     request->state = REQUEST_QUEUED;
@@ -198,7 +199,9 @@ static void on_step(struct hook *hook)
     turn_begin(server);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
-            CONTAINER_OF(link, struct server_request, link)->state = REQUEST_READING;
+            struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+            request->state = REQUEST_READING;
+            request->handed_at = loop_now(server->loop);
         }
         list_splice(&server->reading, &server->reads);
         ask_read_index(server);
@@ -256,10 +259,27 @@ static void campaign_alone(struct server *server)
     }
 }
 
+/* Notes when raft has taken what was proposed last; those before it it took before. */
+static void stamp_proposed(struct server *server)
+{
+    mono_ns now = loop_now(server->loop);
+    if (node_pending(server->node) > 0) {
+        return;
+    }
+    for (struct list *link = server->proposed.prev; link != &server->proposed; link = link->prev) {
+        struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+        if (request->handed_at != 0) {
+            return;
+        }
+        request->handed_at = now;
+    }
+}
+
 /* After node's own hook of this phase: what was committed is applied. */
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    stamp_proposed(server);
     server__continue_entries(server);
     if (mvcc_tidy(server->mvcc, SERVER_TIDY_ROWS)) {
         server__kick(server);
@@ -323,6 +343,9 @@ static void on_changed(void *ctx, const struct raft_soft_state *state)
     server_metrics_leader_changed(server->metrics, state->lead != RAFT_NONE, server->is_leader);
     if (was_led) {
         finish_all(server, &server->reading, STATUS_LEADER_CHANGED);
+    }
+    if (state->lead != RAFT_NONE && !list_empty(&server->reading)) {
+        ask_read_index(server); /* raft has dropped what was asked while nobody led */
     }
     if (state->lead != RAFT_NONE && !server->is_publishing) {
         publish(server);

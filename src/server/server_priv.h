@@ -43,6 +43,7 @@ struct snapshotter;
 struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
+    const Etcdserverpb__DeleteRangeRequest *message;
     struct apply_delete work;
     mono_ns began;
 };
@@ -143,9 +144,17 @@ void server__continue_entries(struct server *server);
 /* Is an entry half done, or does one wait? */
 bool server__is_applying(const struct server *server);
 void server__backlog_free(struct server *server);
-/* After a request was applied, `took_ns` long: metrics, warnings, what the member has to do itself. */
-void server__applied(struct server *server, enum request_kind kind, const void *message,
-                     enum status status, uint64_t took_ns);
+/* What was applied, for metrics and warnings. */
+struct server_done {
+    enum request_kind kind;
+    const void *message;
+    struct server_request *request; /* NULL: nobody waits for it */
+    mono_ns began;
+    enum status status;
+    uint64_t reply_len;
+};
+/* Metrics, warnings, and what the member has to do itself. */
+void server__applied(struct server *server, const struct server_done *done);
 struct raft_payload *server__encode(struct server *server, const struct server_request *request);
 struct raft_payload *server__encode_publish(struct server *server);
 struct raft_payload *server__encode_version(struct server *server);

@@ -138,6 +138,7 @@ void server__answer_range(struct server *server, struct server_request *request)
             .len = len, .fill = source_fill, .close = source_close, .ctx = job};
         list_add_tail(&server->sources, &job->link);
         range_pause(&job->range);
+        request->ended_at = env_now_mono(server->options.env);
     } else {
         request->reply = apply_range_take(&job->range, request->arena);
         uint64_t units = RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES;
