@@ -276,6 +276,16 @@ static inline struct call *call_delete(const char *key)
     return call_new(REQUEST_DELETE_RANGE, &request.base);
 }
 
+/* Every key of [from, end). */
+static inline struct call *call_delete_range(const char *from, const char *end, bool prev_kv)
+{
+    Etcdserverpb__DeleteRangeRequest request = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
+    request.key = pb_binary(slice_str(from));
+    request.range_end = pb_binary(slice_str(end));
+    request.prev_kv = prev_kv;
+    return call_new(REQUEST_DELETE_RANGE, &request.base);
+}
+
 static inline struct call *call_get(const char *key)
 {
     Etcdserverpb__RangeRequest range = ETCDSERVERPB__RANGE_REQUEST__INIT;
