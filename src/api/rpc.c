@@ -24,6 +24,7 @@ static enum status prepare_range(struct api *api, const void *message,
     UNUSED(api);
     request->kind = REQUEST_RANGE;
     request->is_serializable = range->serializable;
+    request->takes_source = true;
     return check_range(range);
 }
 
@@ -100,6 +101,48 @@ static enum status prepare_hash_kv(struct api *api, const void *message,
     return prepare_local(request, REQUEST_HASH_KV);
 }
 
+static enum status prepare_defragment(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_DEFRAGMENT);
+}
+
+static enum status prepare_lease_grant(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_GRANT;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_revoke(struct api *api, const void *message,
+                                        struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_REVOKE;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_time(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_TIME_TO_LIVE);
+}
+
+static enum status prepare_leases(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_LIST);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -138,8 +181,8 @@ static const struct rpc_method methods[] = {
     {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status, NULL},
     {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash, NULL},
     {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv, NULL},
-    UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
-    UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
+    {MAINTENANCE, "Defragment", GRPC_UNARY, TYPE(defragment_request), prepare_defragment, NULL},
+    {MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM, NULL, NULL, &rpc__snapshot_handler},
     UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
     {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list, NULL},
@@ -148,11 +191,12 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
     UNBUILT(WATCH, "Watch", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
+    {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
+    {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},
+    {LEASE, "LeaseTimeToLive", GRPC_UNARY, TYPE(lease_time_to_live_request), prepare_lease_time,
+     NULL},
+    {LEASE, "LeaseLeases", GRPC_UNARY, TYPE(lease_leases_request), prepare_leases, NULL},
     UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),
@@ -267,6 +311,57 @@ bool rpc__decode(struct grpc_call *call, struct arena *arena,
     return true;
 }
 
+/* ---- large replies --------------------------------------------------------------------------- */
+
+/* A piece of a reply on its way out: some kilobytes, as much as one DATA frame takes. */
+static FALLIBLE source_next(void *ctx, size_t want, struct grpc_chunk *out)
+{
+    const struct reply_source *source = ctx;
+    uint8_t *bytes = mem_alloc(want);
+    size_t len = 0;
+    enum err err = source->fill(source->ctx, bytes, want, &len);
+    if (err != ERR_OK) {
+        mem_free(bytes);
+        return err;
+    }
+    ASSERT(len > 0 && len <= want);
+    *out = (struct grpc_chunk){.bytes = slice_of(bytes, len), .release = mem_free, .ctx = bytes};
+    return ERR_OK;
+}
+
+static void source_close(void *ctx)
+{
+    const struct reply_source *source = ctx;
+    source->close(source->ctx);
+}
+
+/* Compatibility: Go's servers send no more than this, and say so. */
+#define REPLY_MAX ((uint64_t)INT32_MAX)
+
+static void finish_too_large(struct grpc_call *call, uint64_t len)
+{
+    rpc__finish(call, GRPC_RESOURCE_EXHAUSTED,
+                arena_printf(grpc_call_arena(call),
+                             "grpc: trying to send message larger than max (%llu vs. %llu)",
+                             (unsigned long long)len, (unsigned long long)REPLY_MAX));
+}
+
+/* `source` lives in the call's arena. */
+static void reply_source(struct grpc_call *call, struct reply_source *source)
+{
+    struct grpc_source pulled = {
+        .len = source->len, .next = source_next, .close = source_close, .ctx = source};
+    if (source->len > REPLY_MAX) {
+        source->close(source->ctx);
+        finish_too_large(call, source->len);
+        return;
+    }
+    rpc_counters_sent(rpc__counters(call));
+    count_handled(call, GRPC_OK);
+    grpc_call_send_source(call, &pulled);
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
 /* ---- unary calls ---------------------------------------------------------------------------- */
 
 /* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
@@ -276,12 +371,13 @@ static void log_when_slow(const struct rpc_call *rpc)
     int64_t limit = api->config->warning_unary_request_duration_ns;
     uint64_t took = loop_now(api->options.loop) - rpc->request.started;
     if (limit > 0 && took > (uint64_t)limit) {
-        LOG_WARN(server_log(api->server), "request stats",
-                 log_duration("time spent", (int64_t)took),
-                 log_str("remote", grpc_call_peer(rpc->call)),
-                 log_str("response type", rpc__method(rpc->call)->name),
-                 log_u64("request size", rpc->request.encoded.len),
-                 log_u64("response size", rpc->request.reply.len));
+        LOG_WARN(
+            server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
+            log_str("remote", grpc_call_peer(rpc->call)),
+            log_str("response type", rpc__method(rpc->call)->name),
+            log_u64("request size", rpc->request.encoded.len),
+            log_u64("response size", rpc->request.source.fill != NULL ? rpc->request.source.len
+                                                                      : rpc->request.reply.len));
     }
 }
 
@@ -289,11 +385,21 @@ static void on_done(struct server_request *request)
 {
     struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
     log_when_slow(rpc);
+    if (request->status == STATUS_TOLD) {
+        rpc__finish(rpc->call, GRPC_UNKNOWN, request->text);
+        return;
+    }
     if (request->status != STATUS_OK) {
         rpc__finish_status(rpc->call, request->status);
         return;
     }
-    rpc__reply(rpc->call, request->reply);
+    if (request->source.fill != NULL) {
+        reply_source(rpc->call, &request->source);
+    } else if (request->reply.len > REPLY_MAX) {
+        finish_too_large(rpc->call, request->reply.len);
+    } else {
+        rpc__reply(rpc->call, request->reply);
+    }
 }
 
 static void on_message(struct grpc_call *call, struct slice bytes)

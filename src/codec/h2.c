@@ -2,7 +2,8 @@
  *
  *   - our allocator;
  *   - DATA by reference: pull() promises a length, write() moves the bytes behind the frame header;
- *   - limits on header blocks and budgets on resets and control frames;
+ *   - limits on header blocks;
+ *   - budgets, and what a peer may not say on a stream that is over (h2_guard.h);
  *   - the server's check of header blocks (h2_fields.h) and of content-length against DATA;
  *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
  *     RFC 9113 section 8.1 allows and grpc-go does.
@@ -16,16 +17,11 @@
 #include "base/mem.h"
 #include "base/slab.h"
 #include "codec/h2_fields.h"
+#include "codec/h2_guard.h"
 
 #include <nghttp2/nghttp2.h>
 
 #define FIELDS_MAX 512
-
-struct budget {
-    uint64_t burst_ns; /* cost * burst */
-    uint64_t cost_ns;  /* of one */
-    uint64_t free_at;  /* virtual time up to which everything is paid */
-};
 
 /* What nghttp2 hands back for a stream, from open() or h2_request() until closed(). */
 struct h2_stream {
@@ -43,15 +39,14 @@ struct h2 {
     struct outq *out; /* while h2_send() runs */
     size_t out_limit;
     uint64_t now_ns;
-    struct budget resets;
-    struct budget controls;
+    struct h2_guard guard;
     struct list streams;
     uint32_t block_bytes; /* of the header block being received */
     uint32_t block_count;
     struct h2_stream *block_stream; /* whose block it is; NULL: nobody's */
     struct h2_fields fields;        /* the same, server only */
-    bool in_block;
-    bool is_over; /* terminated by us or by a fatal error: input is ignored */
+    bool has_new_window; /* SETTINGS_INITIAL_WINDOW_SIZE came, and nothing has been sent since */
+    bool is_over;        /* terminated by us or by a fatal error: input is ignored */
 };
 
 /* ---- memory ---------------------------------------------------------------------------- */
@@ -103,73 +98,6 @@ static void *h2_realloc(void *ptr, size_t len, void *ctx)
         h2_mem_free(ptr, ctx);
     }
     return moved;
-}
-
-/* ---- budgets --------------------------------------------------------------------------- */
-
-static void budget_init(struct budget *budget, uint64_t burst, uint64_t per_sec)
-{
-    uint64_t cost = 1000000000 / per_sec;
-    *budget = (struct budget){.burst_ns = cost * burst, .cost_ns = cost};
-}
-
-/* The generic cell rate algorithm: each event costs time, and may run ahead by the burst. */
-static bool budget_take(struct budget *budget, uint64_t now)
-{
-    uint64_t base = budget->free_at > now ? budget->free_at : now;
-    if (base + budget->cost_ns > now + budget->burst_ns) {
-        return false;
-    }
-    budget->free_at = base + budget->cost_ns;
-    return true;
-}
-
-static void spend(struct h2 *h2, struct budget *budget, const char *what)
-{
-    if (!budget_take(budget, h2->now_ns)) {
-        h2_terminate(h2, H2_ENHANCE_YOUR_CALM, what);
-    }
-}
-
-/* ---- events ---------------------------------------------------------------------------- */
-
-/* Every frame passes here, also those that nghttp2 ignores or refuses. */
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user)
-{
-    struct h2 *h2 = user;
-    UNUSED(session);
-    if (head->type != NGHTTP2_CONTINUATION) {
-        h2->in_block = head->type == NGHTTP2_HEADERS;
-    }
-    switch (head->type) {
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_CONTINUATION:
-    case NGHTTP2_WINDOW_UPDATE:
-        break;
-    case NGHTTP2_DATA:
-        if (head->length == 0) {
-            spend(h2, &h2->controls, "too_many_empty_frames");
-        }
-        break;
-    case NGHTTP2_RST_STREAM:
-        spend(h2, &h2->resets, "too_many_resets");
-        break;
-    default:
-        spend(h2, &h2->controls, "too_many_control_frames");
-        break;
-    }
-    return 0;
-}
-
-static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
-                            void *user)
-{
-    struct h2 *h2 = user;
-    UNUSED(session);
-    UNUSED(frame);
-    UNUSED(error);
-    h2->in_block = false;
-    return 0;
 }
 
 /* ---- streams ---------------------------------------------------------------------------- */
@@ -237,7 +165,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     void *owner = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
     if (owner == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     h2->block_stream = stream_new(h2, owner);
@@ -259,12 +186,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         h2->block_count > h2->options.header_count_max) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   NGHTTP2_FRAME_SIZE_ERROR);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     if (!h2->options.is_client && !h2_fields_add(&h2->fields, field_name, field_value)) {
         malformed(h2, frame->hd.stream_id);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     if (h2->block_stream != NULL) {
@@ -318,15 +243,27 @@ static void on_message_frame(struct h2 *h2, const nghttp2_frame *frame)
 
 /* ---- other events ----------------------------------------------------------------------- */
 
+static bool has_window(const nghttp2_settings *settings)
+{
+    for (size_t i = 0; i < settings->niv; i++) {
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
     UNUSED(session);
-    h2->in_block = false;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
         on_message_frame(h2, frame);
+        break;
+    case NGHTTP2_SETTINGS:
+        h2->has_new_window = h2->has_new_window || has_window(&frame->settings);
         break;
     case NGHTTP2_PING:
         h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
@@ -380,12 +317,26 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
+/* RFC 9113 section 6.9.2: a changed initial window that takes a stream over the maximum is an error
+ * of the connection; nghttp2 makes one of the stream of it. */
+static void on_reset_send(struct h2 *h2, uint32_t code)
+{
+    if (code == NGHTTP2_FLOW_CONTROL_ERROR && h2->has_new_window) {
+        h2_terminate(h2, H2_FLOW_CONTROL_ERROR, "the initial window takes a stream over 2^31 - 1");
+    } else if (code != NGHTTP2_NO_ERROR && !h2_guard_reset_sent(&h2->guard, h2->now_ns)) {
+        h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_resets");
+    }
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) {
-        spend(h2, &h2->resets, "too_many_resets");
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        on_reset_send(h2, frame->rst_stream.error_code);
         return 0;
+    }
+    if (frame->hd.type == NGHTTP2_DATA) {
+        h2_guard_data_sent(&h2->guard);
     }
     bool is_end = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
                   (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
@@ -480,8 +431,6 @@ static nghttp2_session_callbacks *callbacks_new(void)
     ASSERT(rv == 0);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -538,8 +487,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2->ctx = ctx;
     h2->options = *options;
     list_init(&h2->streams);
-    budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
-    budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
+    h2_guard_init(&h2->guard, !options->is_client);
     nghttp2_session_callbacks *callbacks = callbacks_new();
     nghttp2_option *option = option_new(options->is_client);
     nghttp2_mem mem = {options->memory, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
@@ -575,16 +523,25 @@ void h2_free(struct h2 **h2_ptr)
 
 FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
 {
+    struct h2_verdict verdict;
+    size_t passed = h2_guard_pass(&h2->guard, in, now_ns, &verdict);
+    bool is_refused = passed < in.len;
     h2->now_ns = now_ns;
+    in.len = passed;
     while (in.len > 0 && !h2->is_over) {
         ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
         if (taken < 0) {
-            /* A bad preface or a flood: nothing more can be understood. nghttp2 has queued what
-             * it wants to say. */
+            /* A bad preface, or more to acknowledge than nghttp2 keeps: no more is understood. */
+            if (taken == NGHTTP2_ERR_FLOODED) {
+                h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_control_frames");
+            }
             h2->is_over = true;
             break;
         }
         in = slice_skip(in, (size_t)taken);
+    }
+    if (is_refused && nghttp2_session_want_read(h2->session) != 0) {
+        h2_terminate(h2, verdict.code, verdict.why);
     }
     if (h2->is_over || nghttp2_session_want_read(h2->session) == 0) {
         return ERR_CLOSED;
@@ -615,6 +572,7 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
         }
         outq_append(out, data, (size_t)len);
     }
+    h2->has_new_window = h2->has_new_window && is_limited;
     h2->out = NULL;
     return is_limited;
 }
@@ -625,9 +583,9 @@ bool h2_is_done(const struct h2 *h2)
                            nghttp2_session_want_write(h2->session) == 0);
 }
 
-bool h2_in_block(const struct h2 *h2)
+bool h2_is_owed(const struct h2 *h2)
 {
-    return h2->in_block;
+    return h2_guard_is_owed(&h2->guard);
 }
 
 /* ---- commands -------------------------------------------------------------------------- */

@@ -233,6 +233,7 @@ void posix_env_free(struct env **base)
     executor_close(&env->env.pool);
     ASSERT(list_empty(&env->executors));
     posix__net_fini(&env->net);
+    posix__process_fini(env);
     for (unsigned i = 0; i < env->signal_count; i++) {
         uv_close((uv_handle_t *)&env->signals[i].handle, NULL);
     }

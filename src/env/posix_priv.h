@@ -25,6 +25,7 @@ struct posix_net {
     struct list dirty;   /* sockets whose interest differs from what uv_poll knows */
     struct list starved; /* listeners that ran out of descriptors */
     uv_timer_t retry;    /* until starved listeners accept again */
+    bool is_short;       /* of descriptors, or nearly */
     unsigned fd_limit;   /* accept up to this descriptor number; the rest is for files */
     unsigned sock_count; /* open sockets, dials and listeners */
 };
@@ -37,6 +38,11 @@ struct posix_env {
     struct list executors;
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
+    uv_poll_t input; /* standard input, once somebody waits for it */
+    int input_fd;
+    bool has_input;
+    void (*input_ready)(void *ctx);
+    void *input_ctx;
     bool is_awake; /* this poll has run a handler already */
     /* Of the last few milliseconds: is there time to spin? */
     uint64_t waited_ns;
@@ -67,5 +73,8 @@ void posix__net_init(struct posix_net *net, struct posix_env *env);
 /* Tells uv_poll about changed interests; before each poll. */
 void posix__net_flush(struct posix_net *net);
 void posix__net_fini(struct posix_net *net);
+
+/* Closes what posix_process.c has made. */
+void posix__process_fini(struct posix_env *env);
 
 #endif

@@ -161,8 +161,17 @@ static bool write_some(struct stream *stream)
 /* True: there is more to do in the next turn. */
 static bool flush(struct stream *stream)
 {
-    if (stream->is_blocked || stream->is_shut) {
-        return false; /* on_writable() comes back; there is nothing after FIN */
+    if (stream->is_shut) {
+        return false; /* there is nothing after FIN */
+    }
+    if (stream->is_blocked) {
+        /* on_writable() comes back. What queues up meanwhile, up to its limit, stops the reading:
+         * a write that took nearly all would else leave the peer read from for ever. */
+        stream->handler->fill(stream);
+        if (!stream->is_dead) {
+            update_reading(stream);
+        }
+        return false;
     }
     for (unsigned i = 0; i < WRITES_MAX; i++) {
         bool has_more = stream->handler->fill(stream);

@@ -8,6 +8,7 @@
 #include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
+#include "state/lease.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -20,8 +21,35 @@
  * (docs/notes/cluster-version.md). */
 #define SERVER_FILES_VERSION "3.4.0"
 
+/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend on reads,
+ * and on large replies that are on their way out: each some half of a millisecond. */
+#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_SOURCE_UNITS ((uint64_t)5000)
+/* The same for entries; what is left over waits for the next turn. */
+#define SERVER_APPLY_UNITS ((uint64_t)10000)
+/* Changes of past transactions that a turn lets go of: some 0.1 ms. */
+#define SERVER_TIDY_ROWS 4096
+
+struct lease_desk;
 struct server_metrics;
 struct snapshotter;
+
+/* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
+ * and its rows are not sealed, before its end; the entries behind it wait. */
+struct server_delete {
+    bool is_on;
+    struct server_request *request; /* NULL: nobody waits */
+    struct apply_delete work;
+    mono_ns began;
+};
+
+/* Committed entries that wait for their turn: [first, count), with references to their payloads. */
+struct server_backlog {
+    struct raft_entry *entries;
+    size_t first;
+    size_t count;
+    size_t cap;
+};
 
 struct server {
     struct server_options options;
@@ -34,10 +62,12 @@ struct server {
 
     struct member_set *members;
     struct backend *backend;
+    struct lessor *lessor;
     struct mvcc *mvcc;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
+    struct lease_desk *leases;
     struct snapshotter *snapshotter;
     struct server_metrics *metrics;
 
@@ -57,9 +87,17 @@ struct server {
     struct list reading;    /* reads that wait for the read index asked for */
     struct list confirmed;  /* reads whose index is known but not applied */
     struct list immediate;  /* reads of local state, this turn */
+    struct list ranging;    /* Ranges that are being measured */
+    struct list sources;    /* struct server_range: replies on their way out */
     struct list finished;   /* done() is due */
     struct list compacting; /* physical compactions that wait for their rows to go */
     size_t working;         /* hash jobs and commits under way */
+    uint64_t turn;          /* counts turns of the loop */
+    uint64_t units;         /* for reads, left in this turn */
+    uint64_t source_units;  /* for sources */
+    uint64_t apply_units;   /* for entries */
+    size_t source_askers;   /* sources asked in this turn */
+    size_t source_shares;   /* in the last */
     uint64_t read_context;  /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -73,10 +111,14 @@ struct server {
     struct hook stop_hook;
     struct task kick_task;
 
+    struct server_delete deleting;
+    struct server_backlog backlog;
     struct arena scratch; /* one entry's decoded request */
 };
 
 /* server.c */
+/* Another turn is to follow without a wait. */
+void server__kick(struct server *server);
 /* The entry no longer belongs to the request: it is applied from its bytes, or has been applied. */
 void server__detach(struct server_request *request);
 void server__finish(struct server *server, struct server_request *request, enum status status);
@@ -84,6 +126,14 @@ void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);
 void server__compact_soon(struct server *server);
 struct node_hooks server__node_hooks(struct server *server);
+/* The only member. */
+static inline bool server__is_alone(const struct server *server)
+{
+    const struct raft_conf_state *state = &server->conf_state;
+    return state->voters.count == 1 && state->voters.ids[0] == server->member_id &&
+           state->voters_outgoing.count == 0 && state->learners.count == 0 &&
+           state->learners_next.count == 0;
+}
 static inline struct banner_member server__banner(const struct server *server)
 {
     return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
@@ -93,7 +143,16 @@ static inline struct banner_member server__banner(const struct server *server)
 FALLIBLE server__boot(struct server *server, struct errbuf *why);
 
 /* server_entry.c */
-void server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
+raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
+/* Goes on with what the last turn left. */
+void server__continue_entries(struct server *server);
+/* Is an entry half done, or does one wait? */
+bool server__is_applying(const struct server *server);
+void server__backlog_free(struct server *server);
+/* After a request was applied, `took_ns` long: metrics, warnings, what the member has to do itself.
+ */
+void server__applied(struct server *server, enum request_kind kind, const void *message,
+                     enum status status, uint64_t took_ns);
 struct raft_payload *server__encode(struct server *server, const struct server_request *request);
 struct raft_payload *server__encode_publish(struct server *server);
 struct raft_payload *server__encode_version(struct server *server);
@@ -101,8 +160,60 @@ struct raft_payload *server__encode_nospace(struct server *server);
 void server__conf_state_json(const struct raft_conf_state *state, struct buf *out);
 void server__member_rows_put(struct server *server, const struct member *member);
 
+/* A member's own request, of kind `kind`. */
+struct raft_payload *server__encode_own(struct server *server, enum request_kind kind,
+                                        const void *message);
+
+/* server_lease.c: the leader's duties towards leases, and what waits for it (docs/notes/lease.md)
+ */
+struct lease_desk *lease_desk_new(struct server *server);
+void lease_desk_free(struct lease_desk **desk);
+void lease_desk_stop(struct lease_desk *desk);
+/* In each turn: at its beginning; after what is committed was applied; after the reads. */
+void lease_desk_advance(struct lease_desk *desk);
+void lease_desk_turn(struct lease_desk *desk);
+void lease_desk_do_due(struct lease_desk *desk);
+void lease_desk_tick(struct lease_desk *desk);
+/* This member does not lead any more. */
+void lease_desk_leader_lost(struct lease_desk *desk);
+/* The answer to a read index; false when it was not asked for here. */
+bool lease_desk_read_index(struct lease_desk *desk, struct slice context);
+/* Chooses an id for a grant without one. */
+void lease_desk_choose_id(struct lease_desk *desk, struct server_request *request);
+/* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
+void lease_desk_run(struct lease_desk *desk, struct server_request *request);
+
+/* server_lease_list.c: REQUEST_LEASE_LIST */
+void server__lease_list(struct server *server, struct server_request *request);
+
 /* server_local.c */
 void server__run_read(struct server *server, struct server_request *request);
+
+/* server_maintenance.c */
+void server__defragment(struct server *server, struct server_request *request);
+
+/* server_delete.c */
+/* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
+void server__delete(struct server *server, struct server_request *request,
+                    const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
+/* Goes on. True when it is done and answered. */
+bool server__delete_step(struct server *server);
+
+/* server_range.c */
+struct server_range *server__range_new(struct server *server, struct arena *arena);
+struct range *server__range_of(struct server_range *job);
+/* Answers with request->range, which is measured. */
+void server__answer_range(struct server *server, struct server_request *request);
+/* Begins, and ends at once if it is small. */
+void server__run_range(struct server *server, struct server_request *request);
+/* Works on those that are not measured yet. */
+void server__continue_ranges(struct server *server);
+/* Before it was answered. */
+void server__drop_range(struct server_request *request);
+/* Gives up replies that nobody takes while compaction waits for their rows. */
+void server__give_up_sources(struct server *server);
+/* Gives all of them up. */
+void server__stop_sources(struct server *server);
 
 /* server_snapshot.c */
 struct snapshotter *snapshotter_new(struct server *server, raft_index snapshot_index);
@@ -122,5 +233,8 @@ void server_metrics_wal_synced(uint64_t sync_ns, uint64_t bytes, void *ctx);
 struct backend_commit;
 void server_metrics_committed(void *ctx, const struct backend_commit *commit);
 void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns);
+void server_metrics_defragmenting(struct server_metrics *metrics);
+void server_metrics_defragmented(struct server_metrics *metrics, uint64_t took_ns, bool ok);
+void server_metrics_snapshot_read(struct server_metrics *metrics, uint64_t took_ns);
 
 #endif

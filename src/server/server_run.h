@@ -165,6 +165,7 @@ static inline void world_restart(struct world *w)
 static inline void world_check(struct world *w)
 {
     mvcc_check(w->server->mvcc);
+    lessor_check(w->server->lessor);
     backend_check(w->server->backend);
     raft_check(node_raft(w->server->node));
     wal_check(node_wal(w->server->node));

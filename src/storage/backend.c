@@ -16,10 +16,8 @@
 
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
-#define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
-#define KEY_FILL 90                   /* percent: revisions only grow */
-#define FORGET_NS (10 * NS_PER_SEC)   /* between two times that commits let go of mapped pages */
-#define FREE_SLICE 16384              /* rows let go of at once: a full batch, some 0.2 ms */
+#define FORGET_NS (10 * NS_PER_SEC) /* between two times that commits let go of mapped pages */
+#define FREE_SLICE 16384            /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -59,7 +57,7 @@ const char *backend_path(const struct backend *backend)
 /* ---- the pinned tree --------------------------------------------------------------------------
  */
 
-static void tree_pin(struct backend *backend)
+void backend__tree_pin(struct backend *backend)
 {
     bolt_read_end(&backend->tree);
     backend->tree = bolt_read_begin(backend->db);
@@ -206,7 +204,7 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
         struct bolt_bucket *bucket;
         TRY(bolt_bucket(bolt_root(tx), slice_str(bucket_names[i]), &bucket));
         if (is_key) {
-            bolt_bucket_set_fill(bucket, KEY_FILL);
+            bolt_bucket_set_fill(bucket, BACKEND_FILL_ASCENDING);
             TRY(write_rows(batch, bucket));
         } else {
             TRY(write_map(&batch->map[i], bucket));
@@ -296,7 +294,7 @@ static void commit_finish(struct backend *backend)
     }
     backend->is_committing = false;
     if (backend->commit_batch_count > 0) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         drop_committed(backend);
         backend->commit_count++;
         if (backend->options.on_commit != NULL) {
@@ -343,11 +341,10 @@ static bool wants_commit(const struct backend *backend)
            backend->open->ops >= backend->options.batch_limit;
 }
 
-/* Starts a commit if one is wanted and nothing stands in its way. */
-static void commit_maybe(struct backend *backend)
+void backend__commit_maybe(struct backend *backend)
 {
     bool is_barred = backend->is_committing || backend->is_applying || backend->is_closing;
-    if (is_barred || !wants_commit(backend)) {
+    if (is_barred || !wants_commit(backend) || backend__defrag_turn(backend)) {
         return;
     }
     commit_prepare(backend);
@@ -370,14 +367,16 @@ static void commit_done(struct job *job)
 {
     struct backend *backend = CONTAINER_OF(job, struct backend, job);
     commit_finish(backend);
-    commit_maybe(backend);
+    backend__defrag_turn(backend);
+    backend__defrag_tidy(backend);
+    backend__commit_maybe(backend);
 }
 
 static void interval_passed(struct timer *timer)
 {
     struct backend *backend = CONTAINER_OF(timer, struct backend, timer);
     backend->is_due = true;
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 /* After every write. */
@@ -385,7 +384,7 @@ static void wrote(struct backend *backend)
 {
     timer_maybe(backend);
     if (backend->open->ops >= backend->options.batch_limit) {
-        commit_maybe(backend);
+        backend__commit_maybe(backend);
     }
 }
 
@@ -398,7 +397,7 @@ void backend_force_commit(struct backend *backend, backend_done_fn *done, void *
     waiter->done = done;
     waiter->ctx = ctx;
     list_add_tail(&backend->waiters, &waiter->link);
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 /* ---- life -------------------------------------------------------------------------------------
@@ -485,6 +484,7 @@ static void backend_free(struct backend *backend)
         loop_task_remove(&backend->free_task);
     }
     bolt_read_end(&backend->tree);
+    backend__defrag_close(backend);
     bolt_close(&backend->db);
     chunk_pool_fini(&backend->pool);
     buf_fini(&backend->conf_state);
@@ -513,14 +513,14 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     struct bolt_options bolt = {
         .no_freelist_sync = true,
         .no_sync = options->no_sync,
-        .initial_map_size = MAP_SIZE,
+        .initial_map_size = BACKEND_MAP_SIZE,
     };
     enum err err = bolt_open(options->env->disk, options->path, &bolt, &backend->db, why);
     if (err == ERR_OK) {
         err = ensure_buckets(backend->db, why);
     }
     if (err == ERR_OK) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         err = load_meta(backend, why);
     }
     if (err == ERR_OK) {
@@ -531,6 +531,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
         return err;
     }
     batch_open(backend);
+    backend__defrag_open(backend);
     backend->executor = env_executor_new(options->env, "backend", 1);
     *out = backend;
     return ERR_OK;
@@ -573,7 +574,7 @@ void backend_end(struct backend *backend, uint64_t index, uint64_t term)
     ASSERT(backend->is_applying);
     backend->is_applying = false;
     backend_set_consistent_index(backend, index, term);
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 bool backend_is_applying(const struct backend *backend)
@@ -735,6 +736,12 @@ void backend_forget_pages(struct backend *backend)
 struct bolt_tx *backend_snapshot_begin(struct backend *backend)
 {
     return bolt_read_begin(backend->db);
+}
+
+void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx)
+{
+    bolt_read_end(tx);
+    backend__defrag_tidy(backend);
 }
 
 /* ---- observers --------------------------------------------------------------------------------
