@@ -152,7 +152,7 @@ def a_compacted_start_is_said_in_every_format():
             ctl(server, "put", "foo", str(i))
         ctl(server, "compaction", "4")
         for args in (["watch", "foo", "--rev=2"], ["-w", "json", "watch", "foo", "--rev=2"],
-                     ["-w", "protobuf", "watch", "foo", "--rev=2"],
+                    
                      ["-w", "table", "watch", "foo", "--rev=2"]):
             ours = ctl(server, *args, check=False)
             theirs = ctl(server, *args, check=False, binary=which("etcdctl"))
