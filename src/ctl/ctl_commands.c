@@ -205,6 +205,26 @@ static const struct pflag_spec txn_flags[] = {
     {"interactive", 'i', PFLAG_BOOL, "false", "prompt for each part of the transaction", NULL},
 };
 
+const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS] = {
+    {"interactive", 'i', PFLAG_BOOL, "false", "read commands from standard input", NULL},
+    {"prefix", 0, PFLAG_BOOL, "false", "watch all keys that start with the key", NULL},
+    {"prev-kv", 0, PFLAG_BOOL, "false", "print also what was there before", NULL},
+    {"progress-notify", 0, PFLAG_BOOL, "false",
+     "print from time to time how far the watch is, when nothing happens", NULL},
+    {"rev", 0, PFLAG_INT64, "0", "start at this revision (0: now)", NULL},
+};
+
+static const char watch_long[] =
+    "The key and the end of the range may also come from ETCDCTL_WATCH_KEY and\n"
+    "ETCDCTL_WATCH_RANGE_END. A program behind \"--\" is run for each event, with\n"
+    "ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its\n"
+    "environment.\n"
+    "\n"
+    "Interactive, each line of standard input is a command:\n"
+    "\n"
+    "watch [options] <key or prefix> [range_end] [-- program]\n"
+    "progress";
+
 static const char put_long[] =
     "Without a value and without --ignore-value, all of standard input is the value:\n"
     "\n"
@@ -287,7 +307,9 @@ static const struct command commands[] = {
     {.name = "watch",
      .use = "watch [options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
      .summary = "Prints changes of keys as they happen",
-     ABSENT},
+     .long_text = watch_long,
+     FLAGS(ctl__watch_flags),
+     .run = ctl__watch_run},
     {.name = "version",
      .use = "version",
      .summary = "Prints the version of this program",
