@@ -147,7 +147,7 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
-    UNBUILT(WATCH, "Watch", GRPC_BIDI),
+    {WATCH, "Watch", GRPC_BIDI, NULL, NULL, &rpc__watch_handler},
     UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
     UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
     UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
