@@ -296,22 +296,32 @@ def progress_comes_after_the_events_it_speaks_of():
 
 @script
 def fragments(both):
-    """Three transactions of 1.3 MB each, which history gives at once."""
-    value = b"x" * 220000
-    for round_ in range(3):
-        both.kv("Txn", txn_request([], [op(put=put_request(b"l/%d" % i, value)) for i in range(6)]))
+    """One revision whose events, with what was there before, take 5.5 MB."""
+    for i in range(25):
+        both.put(b"l/%02d" % i, b"x" * 220000)
+    both.send(create_request(b"l/", b"l0", prev=True, fragment=True))
+    both.send(create_request(b"l/", b"l0", prev=True))
+    both.same("created", 2)
+    both.delete(b"l/", b"l0")
     revision = both.revision()
-    for fragment in (True, False):
-        both.send(create_request(b"l/", b"l0", start=revision - 2, fragment=fragment, prev=True))
-        both.same("created")
-        events = 0
-        parts = 0
-        while events < 18:
-            got = both.same(f"part {parts}")
-            events += len(got.events)
-            parts += 1
-            equal(got.fragment, fragment and events < 18, f"part {parts}")
-        assert (parts > 1) == fragment, parts
+    for start in (0, revision):  # first those that were up to date, then one that reads history
+        if start:
+            both.send(create_request(b"l/", b"l0", start=start, prev=True, fragment=True))
+            both.same("created")
+        parts = {}
+        wanted = {0: 25, 1: 25} if start == 0 else {2: 25}
+        for stream in both.streams:
+            got = {id_: [] for id_ in wanted}
+            while any(sum(len(r.events) for r in got[id_]) < wanted[id_] for id_ in wanted):
+                response = stream.next()
+                got[response.id].append(response)
+            parts[stream] = got
+        for id_ in wanted:
+            stock, ours = (parts[stream][id_] for stream in both.streams)
+            equal([len(r.events) for r in ours], [len(r.events) for r in stock], "cut in other places")
+            equal([r.fragment for r in ours], [True] * (len(ours) - 1) + [False])
+            assert [without_identity(r.raw) for r in ours] == [without_identity(r.raw) for r in stock]
+            equal(len(ours) > 1, id_ != 1)
 
 
 @script
