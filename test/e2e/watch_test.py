@@ -469,6 +469,8 @@ def session(server, args, writes, lines, stdin=None):
     finally:
         process.kill()
         process.wait()
+        while metric(server, "etcd_debugging_mvcc_watcher_total") > 0:
+            time.sleep(0.02)
 
 
 @test
