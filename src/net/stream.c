@@ -33,6 +33,7 @@ static void bury_all(struct task *task)
 void stream_group_init(struct stream_group *group, struct loop *loop)
 {
     *group = (struct stream_group){.loop = loop, .read_buf = mem_alloc(STREAM_READ_LEN)};
+    slab_init(&group->slabs);
     list_init(&group->dirty);
     list_init(&group->dead);
     task_init(&group->flush, flush_all);
@@ -45,6 +46,7 @@ void stream_group_fini(struct stream_group *group)
     loop_task_remove(&group->flush);
     loop_task_remove(&group->bury);
     outq_pool_fini(&group->pool);
+    slab_fini(&group->slabs);
     mem_free(group->read_buf);
 }
 

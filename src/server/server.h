@@ -30,6 +30,7 @@ struct server_options {
     const struct config *config;
     struct log log;
     struct metrics *metrics;     /* the server's series are added to it */
+    uint64_t wal_segment_bytes;  /* 0: etcd's; for tests, which cannot fill so many */
     void (*on_ready)(void *ctx); /* once: published, clients may be served */
     void *ctx;
 };

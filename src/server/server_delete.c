@@ -6,19 +6,26 @@
  * in the backlog (server_entry.c). The request cannot be given up meanwhile: it is read. */
 #include "server/server_priv.h"
 
-static void finish(struct server *server, const Etcdserverpb__DeleteRangeRequest *message,
-                   enum status status, struct slice reply)
+static void finish(struct server *server, enum status status, struct slice reply)
 {
     struct server_delete *delete = &server->deleting;
     struct server_request *request = delete->request;
+    bool has_rows = status == STATUS_OK && request != NULL && request->range != NULL;
+    struct server_done done = {
+        .kind = REQUEST_DELETE_RANGE,
+        .message = delete->message,
+        .request = request,
+        .began = delete->began,
+        .status = status,
+        .reply_len = has_rows ? range_len(server__range_of(request->range)) : reply.len,
+    };
     delete->is_on = false;
-    server__applied(server, REQUEST_DELETE_RANGE, message, status,
-                    env_now_mono(server->options.env) - delete->began);
+    server__applied(server, &done);
     if (request == NULL) {
         return;
     }
     request->reply = reply;
-    if (status == STATUS_OK && request->range != NULL) {
+    if (has_rows) {
         server__answer_range(server, request);
     } else {
         server__finish(server, request, status);
@@ -32,7 +39,7 @@ bool server__delete_step(struct server *server)
     struct arena *arena = request != NULL ? request->arena : &server->scratch;
     struct slice reply = SLICE_EMPTY;
     ASSERT(delete->is_on);
-    if (!apply_delete_step(server->apply, &delete->work, &server->apply_units)) {
+    if (!apply_delete_step(server->apply, &delete->work, &server->left.apply)) {
         if (request != NULL && request->state != REQUEST_WORKING) {
             request->state = REQUEST_WORKING;
             list_del(&request->link);
@@ -40,7 +47,7 @@ bool server__delete_step(struct server *server)
         return false;
     }
     apply_delete_end(server->apply, &delete->work, arena, &reply);
-    finish(server, request != NULL ? request->message : NULL, STATUS_OK, reply);
+    finish(server, STATUS_OK, reply);
     return true;
 }
 
@@ -52,11 +59,15 @@ void server__delete(struct server *server, struct server_request *request,
         request != NULL && message->prev_kv ? server__range_new(server, arena) : NULL;
     ASSERT(!delete->is_on);
     *delete = (struct server_delete){
-        .is_on = true, .request = request, .began = env_now_mono(server->options.env)};
+        .is_on = true,
+        .request = request,
+        .message = message,
+        .began = env_now_mono(server->options.env),
+    };
     enum status status = apply_delete_open(
         server->apply, message, arena, prev == NULL ? NULL : server__range_of(prev), &delete->work);
     if (status != STATUS_OK) {
-        finish(server, message, status, SLICE_EMPTY);
+        finish(server, status, SLICE_EMPTY);
         return;
     }
     if (request != NULL) {
