@@ -171,8 +171,8 @@ TEST(ctl, what_is_not_built_says_so)
 {
     static const char *const lines[] = {
         "watch|foo|--prefix", "lease|grant|60", "lock|a",           "elect|a|b",
-        "user|add|root:pw",   "role|list",      "auth|enable",      "snapshot|save|f",
-        "defrag|--cluster",   "move-leader|1",  "member|add|m",     "member|remove|1",
+        "user|add|root:pw",   "role|list",      "auth|enable",      "downgrade|enable|3.5",
+        "make-mirror|y",      "move-leader|1",  "member|add|m",     "member|remove|1",
         "check|perf",         "make-mirror|x",  "downgrade|cancel", "lease|keep-alive|--|-x",
     };
     struct terminal terminal = {0};
