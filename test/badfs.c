@@ -1,11 +1,12 @@
-/* A disk that fails on demand: preloaded into a server (LD_PRELOAD), it lets the nth of some calls on
- * files whose path contains a text fail.
+/* A disk that fails on demand: preloaded into a server (LD_PRELOAD), it lets the nth of some calls
+ * on files whose path contains a text fail.
  *
  *     BADFS=call:part:nth:errno      call: open pwrite fsync fdatasync fallocate ftruncate rename
  *     BADFS=short                    every pwrite and pread transfers half, after an EINTR
  *
- * What fails once does not fail again: a program that tries again would falsely succeed. A failed pwrite
- * has written half. Says on standard error that it has struck. */
+ * What fails once does not fail again: a program that tries again would falsely succeed. A failed
+ * pwrite has written half, up to the end of a page, which is where the kernel stops. Says on
+ * standard error that it has struck. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +75,10 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
     }
     if (strikes_fd("pwrite", fd)) {
         int error = errno;
-        (void)!REAL(pwrite)(fd, data, len / 2, offset);
+        off_t end = (offset + (off_t)(len / 2)) / 4096 * 4096;
+        if (end > offset) {
+            (void)!REAL(pwrite)(fd, data, (size_t)(end - offset), offset);
+        }
         errno = error;
         return -1;
     }
