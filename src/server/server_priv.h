@@ -9,6 +9,7 @@
 #include "server/ids.h"
 #include "server/node.h"
 #include "state/lease.h"
+#include "state/watch.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -32,6 +33,7 @@
 
 struct lease_desk;
 struct server_metrics;
+struct server_watch;
 struct snapshotter;
 
 /* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
@@ -64,6 +66,7 @@ struct server {
     struct backend *backend;
     struct lessor *lessor;
     struct mvcc *mvcc;
+    struct server_watch *watch;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
@@ -221,6 +224,15 @@ void snapshotter_free(struct snapshotter **snapshotter);
 /* After entries were applied: starts a snapshot when one is due. */
 void snapshotter_applied(struct snapshotter *snapshotter);
 bool snapshotter_is_idle(const struct snapshotter *snapshotter);
+
+/* server_watch.c */
+void server__watch_open(struct server *server);
+void server__watch_stop(struct server *server);
+void server__watch_close(struct server *server); /* every stream is closed */
+void server__watch_changed(void *ctx, int64_t revision, const struct mvcc_change *changes,
+                           size_t count);
+/* What this turn has changed goes to those who watch. */
+void server__watch_flush(struct server *server);
 
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);
