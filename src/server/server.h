@@ -68,8 +68,8 @@ struct server_pin *server_pin_begin(struct server *server, server_pinned_fn *pin
 void server_pin_end(struct server_pin **pin);
 /* Whether the database is being defragmented. */
 bool server_is_defragmenting(const struct server *server);
-/* Where streams of watchers are opened (state/watch.h): by the Watch service, and by others that have
- * to wait for a key. They are closed before server_free(). */
+/* Where streams of watchers are opened (state/watch.h): by the Watch service, and by others that
+ * have to wait for a key. They are closed before server_free(). */
 struct watch_hub *server_watch_hub(struct server *server);
 
 /* ---- observers ------------------------------------------------------------------------------ */

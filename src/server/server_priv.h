@@ -42,6 +42,9 @@ struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
     struct apply_delete work;
+    bool is_revoke;
+    lease_id lease; /* whose keys go */
+    bool is_suspended;
     mono_ns began;
 };
 
@@ -199,6 +202,8 @@ void server__defragment(struct server *server, struct server_request *request);
 /* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
 void server__delete(struct server *server, struct server_request *request,
                     const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
+void server__revoke(struct server *server, struct server_request *request,
+                    const Etcdserverpb__LeaseRevokeRequest *message);
 /* Goes on. True when it is done and answered. */
 bool server__delete_step(struct server *server);
 
