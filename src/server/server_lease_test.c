@@ -484,6 +484,20 @@ TEST(server_lease, d4_a_lease_with_very_many_keys_goes_in_slices_and_in_one_revi
             call_end(&w, calls[k], STATUS_OK);
         }
     }
+    struct call *question = call_submit(&w, call_time(7, true));
+    loop_turn(w.loop, false);
+    assert_int_equal(question->done, 0); /* that many are listed in slices, too */
+    call_wait(&w, question);
+    const Etcdserverpb__LeaseTimeToLiveResponse *time =
+        call_reply(question, &etcdserverpb__lease_time_to_live_response__descriptor);
+    assert_int_equal(time->n_keys, COUNT);
+    assert_int_equal(time->grantedttl, 1000);
+    for (unsigned i = 0; i < COUNT; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%05u", i);
+        assert_true(slice_eq_str(pb_bytes(time->keys[i]), key));
+    }
+    call_free(question);
     int64_t revision = mvcc_revision(w.server->mvcc);
     struct call *revoke = call_submit(&w, call_revoke(7));
     struct call *renewal = NULL;

@@ -189,7 +189,9 @@ void lease_desk_choose_id(struct lease_desk *desk, struct server_request *reques
 /* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
 void lease_desk_run(struct lease_desk *desk, struct server_request *request);
 
-/* server_lease_list.c: REQUEST_LEASE_LIST */
+/* server_lease_list.c: REQUEST_LEASE_LIST, and REQUEST_LEASE_TIME_TO_LIVE with the keys of a lease,
+ * which exists */
+void server__lease_keys(struct server *server, struct server_request *request);
 void server__lease_list(struct server *server, struct server_request *request);
 
 /* server_local.c */

@@ -162,14 +162,14 @@ def election_session(at):
     say(c.result(third))
     say(c.call("Election/Campaign", campaign(b"f", 4711, b"x")))
     say(c.call("Election/Leader", message(f1=b"f")))
-    # Observe may pass over what is older than its own asking; this is what both tell in the end.
+    # Observe may pass over what is older than its own asking; this is what each tells in the end.
     seen = []
     for reply in observed:
         kv = dict(parse(dict(parse(reply))[2]))
         seen.append((kv[1], kv.get(5, b"")))
         if kv.get(5) == b"minus":
             break
-    say(seen[-3:])
+    say(seen[-1])
     observed.cancel()
     return said
 
