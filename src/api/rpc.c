@@ -7,11 +7,13 @@
 
 #include "api/check.h"
 #include "base/utf8.h"
+#include "server/request_text.h"
 
 /* One unary call; lives in its arena. */
 struct rpc_call {
     struct server_request request;
     struct grpc_call *call;
+    const struct rpc_method *row;
 };
 
 /* ---- what each method does --------------------------------------------------------------------
@@ -311,12 +313,39 @@ bool rpc__decode(struct grpc_call *call, struct arena *arena,
     return true;
 }
 
+/* ---- slow ones ----------------------------------------------------------------------------- */
+
+/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off.
+ * Behind its fields ours: where the time went. */
+static void log_when_slow(const struct rpc_call *rpc, uint64_t reply_len)
+{
+    const struct api *api = rpc__api(rpc->call);
+    const struct server_request *request = &rpc->request;
+    int64_t limit = api->config->warning_unary_request_duration_ns;
+    mono_ns now = loop_now(api->options.loop);
+    uint64_t took = now - request->started;
+    if (limit <= 0 || took <= (uint64_t)limit) {
+        return;
+    }
+    struct buf text = {0};
+    struct request_times times = request_times(request, now);
+    request_text(request->kind, request->message, &text);
+    LOG_WARN(server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
+             log_str("remote", grpc_call_peer(rpc->call)), log_str("response type", rpc->row->name),
+             log_u64("request size", request->encoded.len), log_u64("response size", reply_len),
+             log_slice("request content", buf_slice(&text)),
+             log_duration("queue", (int64_t)times.queue), log_duration("sync", (int64_t)times.sync),
+             log_duration("apply", (int64_t)times.apply),
+             log_duration("send", (int64_t)times.send));
+    buf_fini(&text);
+}
+
 /* ---- large replies --------------------------------------------------------------------------- */
 
 /* A piece of a reply on its way out: some kilobytes, as much as one DATA frame takes. */
 static FALLIBLE source_next(void *ctx, size_t want, struct grpc_chunk *out)
 {
-    const struct reply_source *source = ctx;
+    const struct reply_source *source = &((struct rpc_call *)ctx)->request.source;
     uint8_t *bytes = mem_alloc(want);
     size_t len = 0;
     enum err err = source->fill(source->ctx, bytes, want, &len);
@@ -329,10 +358,13 @@ static FALLIBLE source_next(void *ctx, size_t want, struct grpc_chunk *out)
     return ERR_OK;
 }
 
+/* The last piece is in the socket's queue, or nobody wants it. */
 static void source_close(void *ctx)
 {
-    const struct reply_source *source = ctx;
+    struct rpc_call *rpc = ctx;
+    const struct reply_source *source = &rpc->request.source;
     source->close(source->ctx);
+    log_when_slow(rpc, source->len);
 }
 
 /* Compatibility: Go's servers send no more than this, and say so. */
@@ -346,11 +378,13 @@ static void finish_too_large(struct grpc_call *call, uint64_t len)
                              (unsigned long long)len, (unsigned long long)REPLY_MAX));
 }
 
-/* `source` lives in the call's arena. */
-static void reply_source(struct grpc_call *call, struct reply_source *source)
+/* The call is finished, but it and its arena stay until the source is closed. */
+static void reply_source(struct rpc_call *rpc)
 {
+    struct grpc_call *call = rpc->call;
+    const struct reply_source *source = &rpc->request.source;
     struct grpc_source pulled = {
-        .len = source->len, .next = source_next, .close = source_close, .ctx = source};
+        .len = source->len, .next = source_next, .close = source_close, .ctx = rpc};
     if (source->len > REPLY_MAX) {
         source->close(source->ctx);
         finish_too_large(call, source->len);
@@ -379,37 +413,18 @@ void rpc__lasting_end(struct rpc_lasting *lasting)
 
 /* ---- unary calls ---------------------------------------------------------------------------- */
 
-/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
-static void log_when_slow(const struct rpc_call *rpc)
-{
-    const struct api *api = rpc__api(rpc->call);
-    int64_t limit = api->config->warning_unary_request_duration_ns;
-    uint64_t took = loop_now(api->options.loop) - rpc->request.started;
-    if (limit > 0 && took > (uint64_t)limit) {
-        LOG_WARN(
-            server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
-            log_str("remote", grpc_call_peer(rpc->call)),
-            log_str("response type", rpc__method(rpc->call)->name),
-            log_u64("request size", rpc->request.encoded.len),
-            log_u64("response size", rpc->request.source.fill != NULL ? rpc->request.source.len
-                                                                      : rpc->request.reply.len));
-    }
-}
-
 static void on_done(struct server_request *request)
 {
     struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
-    log_when_slow(rpc);
+    if (request->status == STATUS_OK && request->source.fill != NULL) {
+        reply_source(rpc);
+        return;
+    }
+    log_when_slow(rpc, request->reply.len);
     if (request->status == STATUS_TOLD) {
         rpc__finish(rpc->call, GRPC_UNKNOWN, request->text);
-        return;
-    }
-    if (request->status != STATUS_OK) {
+    } else if (request->status != STATUS_OK) {
         rpc__finish_status(rpc->call, request->status);
-        return;
-    }
-    if (request->source.fill != NULL) {
-        reply_source(rpc->call, &request->source);
     } else if (request->reply.len > REPLY_MAX) {
         finish_too_large(rpc->call, request->reply.len);
     } else {
@@ -429,6 +444,7 @@ static void on_message(struct grpc_call *call, struct slice bytes)
     }
     struct rpc_call *rpc = ARENA_NEW(arena, struct rpc_call);
     rpc->call = call;
+    rpc->row = row;
     rpc->request = (struct server_request){
         .message = message,
         .encoded = bytes,

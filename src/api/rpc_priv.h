@@ -47,6 +47,7 @@ void rpc__reply(struct grpc_call *call, struct slice message);
 /* rpc_snapshot.c: Maintenance.Snapshot */
 #define SNAPSHOT_STREAMS_MAX 16
 extern const struct grpc_handler rpc__snapshot_handler;
+
 /* A call that may go on for ever: when the process is about to stop, api_stop() calls stop(), which
  * ends it or sees to it that it ends. Embed; zeroed is as good as ended. */
 struct rpc_lasting {
@@ -63,6 +64,7 @@ extern const struct grpc_handler rpc__campaign_handler, rpc__proclaim_handler;
 extern const struct grpc_handler rpc__leader_handler, rpc__resign_handler, rpc__observe_handler;
 /* rpc_lease.c: the stream of renewals */
 extern const struct grpc_handler rpc__lease_keep_alive_handler;
+
 /* rpc_watch.c */
 extern const struct grpc_handler rpc__watch_handler;
 

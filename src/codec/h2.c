@@ -15,6 +15,7 @@
 
 #include "base/coll.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "codec/h2_fields.h"
 #include "codec/h2_guard.h"
 
@@ -42,33 +43,61 @@ struct h2 {
     struct list streams;
     uint32_t block_bytes; /* of the header block being received */
     uint32_t block_count;
-    struct h2_fields fields; /* the same, server only */
+    struct h2_stream *block_stream; /* whose block it is; NULL: nobody's */
+    struct h2_fields fields;        /* the same, server only */
     bool has_new_window; /* SETTINGS_INITIAL_WINDOW_SIZE came, and nothing has been sent since */
     bool is_over;        /* terminated by us or by a fatal error: input is ignored */
 };
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
+/* A slab wants to hear the length again when an object goes, and nghttp2 does not say it: it stands
+ * in front. What nghttp2 keeps needs no more alignment than 8 bytes. */
+struct block {
+    size_t len; /* with this head */
+    uint8_t bytes[];
+};
+
+static struct block *block_of(void *ptr)
+{
+    return CONTAINER_OF(ptr, struct block, bytes);
+}
+
 static void *h2_malloc(size_t len, void *ctx)
 {
-    UNUSED(ctx);
-    return mem_alloc(len);
+    if (ctx == NULL) {
+        return mem_alloc(len);
+    }
+    ASSERT(len <= SIZE_MAX - sizeof(struct block));
+    struct block *block = slab_alloc(ctx, sizeof(*block) + len);
+    block->len = sizeof(*block) + len;
+    return block->bytes;
 }
 static void h2_mem_free(void *ptr, void *ctx)
 {
-    UNUSED(ctx);
-    mem_free(ptr);
+    if (ctx == NULL) {
+        mem_free(ptr);
+    } else if (ptr != NULL) {
+        slab_free(ctx, block_of(ptr), block_of(ptr)->len);
+    }
 }
 static void *h2_calloc(size_t count, size_t size, void *ctx)
 {
-    UNUSED(ctx);
     ASSERT(size == 0 || count <= SIZE_MAX / size);
-    return mem_zalloc(count * size);
+    return memset(h2_malloc(count * size, ctx), 0, count * size);
 }
 static void *h2_realloc(void *ptr, size_t len, void *ctx)
 {
-    UNUSED(ctx);
-    return mem_realloc(ptr, len);
+    if (ctx == NULL) {
+        return mem_realloc(ptr, len);
+    }
+    void *moved = h2_malloc(len, ctx);
+    if (ptr != NULL) {
+        size_t had = block_of(ptr)->len - sizeof(struct block);
+        memcpy(moved, ptr, had < len ? had : len);
+        h2_mem_free(ptr, ctx);
+    }
+    return moved;
 }
 
 /* ---- streams ---------------------------------------------------------------------------- */
@@ -80,17 +109,17 @@ static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
 
 static struct h2_stream *stream_new(struct h2 *h2, void *owner)
 {
-    struct h2_stream *stream = NEW(struct h2_stream);
+    struct h2_stream *stream = h2_calloc(1, sizeof(*stream), h2->options.memory);
     stream->owner = owner;
     stream->length_left = H2_LENGTH_NONE;
     list_add_tail(&h2->streams, &stream->link);
     return stream;
 }
 
-static void stream_free(struct h2_stream *stream)
+static void stream_free(struct h2 *h2, struct h2_stream *stream)
 {
     list_del(&stream->link);
-    mem_free(stream);
+    h2_mem_free(stream, h2->options.memory);
 }
 
 static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
@@ -99,7 +128,10 @@ static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
     if (stream != NULL) {
         void *owner = stream->owner;
         nghttp2_session_set_stream_user_data(h2->session, id, NULL);
-        stream_free(stream);
+        if (h2->block_stream == stream) {
+            h2->block_stream = NULL;
+        }
+        stream_free(h2, stream);
         h2->handler.closed(owner, code);
     }
 }
@@ -125,15 +157,18 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
     h2_fields_init(&h2->fields, !is_request);
     if (!is_request) {
+        h2->block_stream = stream_of(h2, frame->hd.stream_id);
         return 0;
     }
+    h2->block_stream = NULL;
     int32_t id = frame->hd.stream_id;
     void *owner = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
     if (owner == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    nghttp2_session_set_stream_user_data(session, id, stream_new(h2, owner));
+    h2->block_stream = stream_new(h2, owner);
+    nghttp2_session_set_stream_user_data(session, id, h2->block_stream);
     return 0;
 }
 
@@ -157,9 +192,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         malformed(h2, frame->hd.stream_id);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    struct h2_stream *stream = stream_of(h2, frame->hd.stream_id);
-    if (stream != NULL) {
-        h2->handler.field(stream->owner, field_name, field_value);
+    if (h2->block_stream != NULL) {
+        h2->handler.field(h2->block_stream->owner, field_name, field_value);
     }
     return 0;
 }
@@ -456,7 +490,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2_guard_init(&h2->guard, !options->is_client);
     nghttp2_session_callbacks *callbacks = callbacks_new();
     nghttp2_option *option = option_new(options->is_client);
-    nghttp2_mem mem = {NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
+    nghttp2_mem mem = {options->memory, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
     int rv = options->is_client
                  ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)
                  : nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &mem);
@@ -479,7 +513,7 @@ void h2_free(struct h2 **h2_ptr)
     ASSERT(h2->out == NULL);
     nghttp2_session_del(h2->session);
     while (!list_empty(&h2->streams)) {
-        stream_free(CONTAINER_OF(h2->streams.next, struct h2_stream, link));
+        stream_free(h2, CONTAINER_OF(h2->streams.next, struct h2_stream, link));
     }
     mem_free(h2);
     *h2_ptr = NULL;
@@ -497,8 +531,10 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
     while (in.len > 0 && !h2->is_over) {
         ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
         if (taken < 0) {
-            /* A bad preface or a flood: nothing more can be understood. nghttp2 has queued what
-             * it wants to say. */
+            /* A bad preface, or more to acknowledge than nghttp2 keeps: no more is understood. */
+            if (taken == NGHTTP2_ERR_FLOODED) {
+                h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_control_frames");
+            }
             h2->is_over = true;
             break;
         }
@@ -596,7 +632,7 @@ int32_t h2_request(struct h2 *h2, const struct h2_field *fields, size_t count, b
         nghttp2_submit_request(h2->session, NULL, values, count, has_body ? &provider : NULL, own);
     ASSERT(id > 0 || id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE);
     if (id < 0) {
-        stream_free(own);
+        stream_free(h2, own);
         return 0;
     }
     return id;

@@ -15,6 +15,7 @@
 #ifndef CODEC_H2_H
 #define CODEC_H2_H
 
+#include "base/slab.h"
 #include "codec/outq.h"
 
 /* RFC 9113 section 7. */
@@ -80,6 +81,9 @@ struct h2_options {
     uint32_t connection_window; /* on all together; at least 65535 */
     uint32_t header_bytes_max;  /* names, values and 32 a field (RFC 9113 section 6.5.2) */
     uint32_t header_count_max;
+    /* Where sessions and streams live, shared by all sessions of an owner; outlives them. NULL: the
+     * heap. A request costs nghttp2 eight allocations. */
+    struct slab_pool *memory;
 };
 
 /* Budgets against floods: tokens refill evenly; without one left the session ends with

@@ -41,7 +41,8 @@ struct http1 {
     bool has_bytes;
     bool in_line;       /* the present line of the head has a byte */
     bool has_line;      /* so had one before it */
-    bool has_seen_head; /* by the search for folds */
+    bool was_blank;     /* the last byte of it */
+    bool has_seen_head; /* by the search for what llhttp lets pass */
     bool has_head;
     bool is_complete;
     bool expects_continue;
@@ -302,6 +303,15 @@ static int on_body(llhttp_t *llhttp, const char *at, size_t len)
     return 0;
 }
 
+/* A size that the body cannot reach is refused before its bytes come. */
+static int on_chunk_header(llhttp_t *llhttp)
+{
+    struct http1 *parser = owner_of(llhttp);
+    return llhttp->content_length > parser->limits.body_max - parser->body.len
+               ? refuse(parser, 413, NULL)
+               : 0;
+}
+
 static int on_message_complete(llhttp_t *llhttp)
 {
     struct http1 *parser = owner_of(llhttp);
@@ -317,6 +327,7 @@ static const llhttp_settings_t settings = {
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_headers_complete,
+    .on_chunk_header = on_chunk_header,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
 };
@@ -350,6 +361,7 @@ void http1_next(struct http1 *parser)
     parser->has_bytes = false;
     parser->in_line = false;
     parser->has_line = false;
+    parser->was_blank = false;
     parser->has_seen_head = false;
     parser->has_head = false;
     parser->is_complete = false;
@@ -398,23 +410,30 @@ static bool is_over(const struct http1 *parser)
     return parser->overhead > max;
 }
 
-/* How many bytes of `in` come before a line of the head that begins with a blank. llhttp joins such
- * a line with the one above and does not tell. */
-static size_t fold_find(struct http1 *parser, struct slice in)
+/* A line of the head that begins with a blank, which llhttp joins with the one above; and two
+ * blanks together in the request line. */
+static bool is_lenient(const struct http1 *parser, uint8_t c)
 {
-    size_t at = 0;
-    for (; at < in.len && !parser->has_seen_head; at++) {
+    bool is_fold = parser->has_line && !parser->in_line && (c == ' ' || c == '\t');
+    return is_fold || (!parser->has_line && parser->was_blank && c == ' ');
+}
+
+/* How many bytes of `in` come before what llhttp would let pass and we do not. */
+static size_t lenient_find(struct http1 *parser, struct slice in)
+{
+    for (size_t at = 0; at < in.len && !parser->has_seen_head; at++) {
         uint8_t c = in.data[at];
         if (c == '\n') {
             parser->has_seen_head = parser->has_line && !parser->in_line;
             parser->has_line = parser->has_line || parser->in_line;
             parser->in_line = false;
         } else if (c != '\r') {
-            if (parser->has_line && !parser->in_line && (c == ' ' || c == '\t')) {
+            if (is_lenient(parser, c)) {
                 return at;
             }
             parser->in_line = true;
         }
+        parser->was_blank = c == ' ';
     }
     return in.len;
 }
@@ -431,8 +450,8 @@ FALLIBLE http1_feed(struct http1 *parser, struct slice *in)
     parser->has_bytes = true;
     const char *start = (const char *)in->data;
     size_t body_before = parser->body.len;
-    size_t len = fold_find(parser, *in);
-    bool is_folded = len < in->len;
+    size_t len = lenient_find(parser, *in);
+    bool is_cut = len < in->len;
     llhttp_errno_t error = llhttp_execute(&parser->llhttp, start, len);
     size_t taken = len;
     if (error != HPE_OK) {
@@ -444,7 +463,7 @@ FALLIBLE http1_feed(struct http1 *parser, struct slice *in)
     *in = slice_skip(*in, taken);
     if (error != HPE_OK && error != HPE_PAUSED) {
         refuse_errno(parser, error);
-    } else if (is_folded && !parser->is_complete) {
+    } else if (is_cut && !parser->is_complete) {
         refuse(parser, 400, NULL);
     } else if (is_over(parser)) {
         refuse(parser, 431, NULL);

@@ -56,10 +56,14 @@ const char *print_format_name(enum print_format format);
 void printer_init(struct printer *printer, enum print_format format, bool is_hex, struct buf *out,
                   struct buf *err);
 
+/* "PUT" "DELETE", or the number. Appends. */
+void print_event_type(Mvccpb__Event__EventType type, struct buf *out);
+
 FALLIBLE print_put(struct printer *p, const Etcdserverpb__PutResponse *put);
 FALLIBLE print_get(struct printer *p, const Etcdserverpb__RangeResponse *range);
 FALLIBLE print_del(struct printer *p, const Etcdserverpb__DeleteRangeResponse *del);
 FALLIBLE print_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn);
+FALLIBLE print_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch);
 FALLIBLE print_members(struct printer *p, const Etcdserverpb__MemberListResponse *list);
 FALLIBLE print_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms);
 FALLIBLE print_lease_grant(struct printer *p, const Etcdserverpb__LeaseGrantResponse *grant);

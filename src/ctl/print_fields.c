@@ -109,6 +109,20 @@ static void fields_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
     }
 }
 
+static void fields_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    print__fields_header(p, watch->header);
+    for (size_t i = 0; i < watch->n_events; i++) {
+        buf_append_str(p->out, "\"Type\" : ");
+        print_event_type(watch->events[i]->type, p->out);
+        buf_append_byte(p->out, '\n');
+        if (watch->events[i]->prev_kv != NULL) {
+            fields_kv(p, "Prev", watch->events[i]->prev_kv);
+        }
+        fields_kv(p, "", watch->events[i]->kv);
+    }
+}
+
 static void fields_members(struct printer *p, const Etcdserverpb__MemberListResponse *list)
 {
     print__fields_header(p, list->header);
@@ -194,6 +208,7 @@ const struct print_ops print_fields_ops = {
     .get = fields_get,
     .del = fields_del,
     .txn = fields_txn,
+    .watch = fields_watch,
     .members = fields_members,
     .alarms = fields_alarms,
     .lease_grant = print__fields_lease_grant,

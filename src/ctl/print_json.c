@@ -42,6 +42,23 @@ static void show_lease_revoke(struct printer *p, int64_t id,
     message_line(p, revoke);
 }
 
+/* clientv3's own struct, whose fields have no names for JSON. Its end without a server (no header)
+ * has a nil slice of events. */
+static void show_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    buf_append_str(p->out, "{\"Header\":");
+    pbjson_encode(print__header(watch->header), PBJSON_GO, p->out);
+    buf_append_str(p->out, ",\"Events\":");
+    for (size_t i = 0; i < watch->n_events; i++) {
+        buf_append_byte(p->out, i == 0 ? '[' : ',');
+        pbjson_encode(watch->events[i], PBJSON_GO, p->out);
+    }
+    buf_append_str(p->out, watch->n_events > 0 ? "]" : watch->header == NULL ? "null" : "[]");
+    buf_printf(p->out, ",\"CompactRevision\":%lld,\"Canceled\":%s,\"Created\":%s}\n",
+               (long long)watch->compact_revision, watch->canceled ? "true" : "false",
+               watch->created ? "true" : "false");
+}
+
 static void show_string(struct printer *p, const char *text)
 {
     json_append_string(p->out, slice_str(text));
@@ -149,6 +166,7 @@ const struct print_ops print_json_ops = {
     .get = show_get,
     .del = show_del,
     .txn = show_txn,
+    .watch = show_watch,
     .members = show_members,
     .alarms = show_alarms,
     .lease_grant = print__json_lease_grant,

@@ -12,6 +12,7 @@ struct print_ops {
     void (*get)(struct printer *p, const Etcdserverpb__RangeResponse *range);
     void (*del)(struct printer *p, const Etcdserverpb__DeleteRangeResponse *del);
     void (*txn)(struct printer *p, const Etcdserverpb__TxnResponse *txn);
+    void (*watch)(struct printer *p, const Etcdserverpb__WatchResponse *watch);
     void (*members)(struct printer *p, const Etcdserverpb__MemberListResponse *list);
     void (*alarms)(struct printer *p, const Etcdserverpb__AlarmResponse *alarms);
     void (*lease_grant)(struct printer *p, const Etcdserverpb__LeaseGrantResponse *grant);

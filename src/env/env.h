@@ -71,6 +71,7 @@ struct disk_ops {
     /* Makes [0, len) allocated and reading as zero where nothing was written. */
     enum err (*preallocate)(struct file *file, uint64_t len, struct errbuf *why);
     enum err (*truncate)(struct file *file, uint64_t len, struct errbuf *why);
+    /* A sync never says ERR_NOSPACE: what it could not write is gone, so nobody may try again. */
     enum err (*sync)(struct file *file, struct errbuf *why);      /* fsync: data and metadata */
     enum err (*sync_data)(struct file *file, struct errbuf *why); /* fdatasync */
     enum err (*size)(struct file *file, uint64_t *out, struct errbuf *why);

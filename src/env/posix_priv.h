@@ -25,6 +25,7 @@ struct posix_net {
     struct list dirty;   /* sockets whose interest differs from what uv_poll knows */
     struct list starved; /* listeners that ran out of descriptors */
     uv_timer_t retry;    /* until starved listeners accept again */
+    bool is_short;       /* of descriptors, or nearly */
     unsigned fd_limit;   /* accept up to this descriptor number; the rest is for files */
     unsigned sock_count; /* open sockets, dials and listeners */
 };

@@ -23,6 +23,7 @@ static void call_recycle(struct outq_owner *owner)
     struct http_server *server = call->server;
     ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
     ASSERT(call->packer == NULL);
+    ASSERT(list_empty(&call->run_link) && list_empty(&call->wait_link));
     ASSERT(!timer_running(&call->timer));
     server->calls_live--;
     if (call->field_cap > CALL_FIELDS_INLINE) {
@@ -105,6 +106,8 @@ struct grpc_call *grpc_call__new(struct http_server *server)
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
+    list_init(&call->wait_link);
+    list_init(&call->run_link);
     list_init(&call->again_link);
     list_init(&call->link);
     server->calls_live++;
@@ -141,6 +144,38 @@ void grpc_call__hold(struct grpc_call *call, uint64_t held)
     }
 }
 
+/* After the body has grown or shrunk. */
+static void queued_update(struct grpc_call *call)
+{
+    if (call->conn != NULL) {
+        ASSERT(call->conn->queued >= call->queued);
+        call->conn->queued += call->body.len - call->queued;
+        call->queued = call->body.len;
+        grpc_call__wake(call->conn);
+    }
+}
+
+void grpc_call__run_begin(struct grpc_call *call)
+{
+    struct http_conn *conn = call->conn;
+    if (conn != NULL) {
+        call->ran_at = loop_now(call->server->loop);
+        list_add_tail(&conn->running, &call->run_link);
+        conn->running_count++;
+    }
+}
+
+void grpc_call__run_end(struct grpc_call *call)
+{
+    struct http_conn *conn = call->conn;
+    if (conn != NULL && !list_empty(&call->run_link)) {
+        ASSERT(conn->running_count > 0);
+        list_del(&call->run_link);
+        conn->running_count--;
+        grpc_call__wake(conn);
+    }
+}
+
 void grpc_call__cancel(struct grpc_call *call, enum grpc_status why)
 {
     if (call->has_handler && !call->is_canceled) {
@@ -158,6 +193,10 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     ASSERT(conn != NULL && call->stage != CALL_CLOSED);
     timer_stop(call->server->loop, &call->timer);
     grpc_call__hold(call, 0);
+    outq_clear(&call->body);
+    queued_update(call);
+    grpc_call__run_end(call);
+    list_del(&call->wait_link);
     if (call->has_handler) {
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
     }
@@ -169,7 +208,6 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     list_del(&call->again_link);
     ASSERT(conn->call_count > 0);
     conn->call_count--;
-    outq_clear(&call->body);
     grpc_call__source_close(call);
     grpc_call__cancel(call, why);
     outq_owner_unref(&call->owner);
@@ -191,6 +229,7 @@ void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_statu
     h2_reset(conn->h2, call->id, code);
     stream_touch(&conn->stream);
     timer_stop(call->server->loop, &call->timer);
+    list_del(&call->wait_link);
     call->stage = CALL_REFUSED;
     grpc_call__cancel(call, why);
 }
@@ -379,6 +418,7 @@ static void send_gzip(struct grpc_call *call, struct slice plain)
     grpc_prefix_put(prefix, true, (uint32_t)packed.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, packed.data, packed.len);
+    queued_update(call);
     buf_fini(&packed);
 }
 
@@ -402,6 +442,7 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
     grpc_prefix_put(prefix, false, (uint32_t)message.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, message.data, message.len);
+    queued_update(call);
 }
 
 void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count)
@@ -436,6 +477,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
     for (size_t i = 0; i < count; i++) {
         append_owned(call, message, chunks[i].bytes);
     }
+    queued_update(call);
     outq_owner_unref(&message->owner);
 }
 
@@ -528,6 +570,7 @@ static bool source_fill(struct grpc_call *call, size_t want)
             append_chunk(call, &chunk);
         }
     }
+    queued_update(call);
     if (err == ERR_AGAIN) {
         grpc_call__source_wait(call, call->source_left < left);
         return true;
@@ -560,6 +603,7 @@ void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *sou
     uint8_t prefix[GRPC_PREFIX_LEN];
     grpc_prefix_put(prefix, false, (uint32_t)source->len);
     outq_append(&call->body, prefix, sizeof(prefix));
+    queued_update(call);
     if (call->source_left == 0) {
         grpc_call__source_close(call);
     }
@@ -590,6 +634,7 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
 {
     ASSERT(call->has_handler);
     call->has_handler = false;
+    grpc_call__run_end(call);
     if (grpc_call__is_local(call)) {
         grpc_call__local_finish(call, status, message);
     } else if (!call->is_canceled && call->conn != NULL) {
@@ -674,6 +719,7 @@ void grpc_call__write(void *stream, struct outq *out, size_t len)
 {
     struct grpc_call *call = stream;
     outq_move(out, &call->body, len, &call->owner);
+    queued_update(call);
     call->conn->has_sent = true;
     if (call->wants_writable && grpc_call_queued(call) <= GRPC_SEND_LOW &&
         list_empty(&call->notify_link)) {

@@ -41,6 +41,9 @@ struct grpc_call {
     struct buf gathered;     /* of its source, until that is whole */
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
+    struct list wait_link;   /* conn->waiting */
+    struct list run_link;    /* conn->running */
+    mono_ns ran_at;          /* when its handler began */
     struct list again_link;  /* server->again_hungry or again_served */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
@@ -70,7 +73,8 @@ struct grpc_call {
     uint64_t held;     /* bytes of ours in conn->held: incomplete or paused input */
     bool is_gzip;
     bool is_paused;
-    bool has_message; /* unary: delivered */
+    bool has_message;          /* unary: delivered, or waiting */
+    struct slice wait_message; /* while in conn->waiting */
     bool is_half_closed;
     bool half_close_told;
 
@@ -81,6 +85,7 @@ struct grpc_call {
 
     /* The answer. */
     struct outq body;
+    uint64_t queued; /* bytes of it in conn->queued */
     struct grpc_source source;
     uint64_t source_left;
     bool has_source;
@@ -107,6 +112,9 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why);
 /* Tells the handler, if there is one that has not been told. */
 void grpc_call__cancel(struct grpc_call *call, enum grpc_status why);
 void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why);
+/* In and out of conn->running; ending it again does nothing. */
+void grpc_call__run_begin(struct grpc_call *call);
+void grpc_call__run_end(struct grpc_call *call);
 void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);

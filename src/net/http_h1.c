@@ -1,6 +1,7 @@
 /* HTTP/1 connections: one request at a time, answers in the order of the questions.
  *
- * What is pipelined behind a request waits in `pending`; when that is full, nothing is read. The
+ * What is pipelined behind a request, or behind answers that do not leave, waits in `pending`; when
+ * that is full, nothing is read. The
  * end of the peer's input does not end the request in progress: it is answered, then the
  * connection is closed. */
 #include "base/mem.h"
@@ -135,7 +136,8 @@ static void request_done(struct http_request *request)
         return;
     }
     stream_touch(&conn->stream);
-    if (!keep_alive || conn->is_stopping || (conn->stream.at_eof && conn->pending.len == 0)) {
+    bool is_last = conn->stream.at_eof && conn->pending.len == 0 && !conn->is_parsing;
+    if (!keep_alive || conn->is_stopping || is_last) {
         http__conn_finish(conn);
         return;
     }
@@ -176,7 +178,8 @@ static void update_timer(struct http_conn *conn, bool was_idle)
 
 static void parse(struct http_conn *conn, struct slice in)
 {
-    while (in.len > 0 && conn->request == NULL && !is_over(conn)) {
+    while (in.len > 0 && conn->request == NULL && !is_over(conn) &&
+           conn->stream.out.len < STREAM_HIGH) {
         bool was_idle = http1_is_idle(conn->http1);
         enum err err = http1_feed(conn->http1, &in);
         if (err == ERR_AGAIN) {
@@ -225,6 +228,13 @@ void http__h1_input(struct http_conn *conn, struct slice bytes)
     }
 }
 
+/* Whether something is pipelined that may come up, as soon as there is room for its answer. */
+static bool has_pending(const struct http_conn *conn)
+{
+    bool is_waiting = conn->request == NULL || conn->request->on_input != NULL;
+    return is_waiting && conn->pending.len > 0 && !is_over(conn);
+}
+
 /* The output phase: what was pipelined comes up, and writers hear that there is room. */
 bool http__h1_room(struct http_conn *conn)
 {
@@ -235,17 +245,19 @@ bool http__h1_room(struct http_conn *conn)
             request->on_event(request, false, request->event_ctx);
         }
     }
-    bool is_waiting = conn->request == NULL || conn->request->on_input != NULL;
-    if (is_waiting && conn->pending.len > 0 && !is_over(conn)) {
+    if (has_pending(conn) && conn->stream.out.len < STREAM_HIGH) {
         struct buf pending = conn->pending;
         conn->pending = (struct buf){0};
+        conn->is_parsing = true;
         http__h1_input(conn, buf_slice(&pending));
+        conn->is_parsing = false;
         buf_fini(&pending);
-        if (conn->stream.at_eof && conn->request == NULL && !is_over(conn)) {
+        if (conn->stream.at_eof && conn->request == NULL && conn->pending.len == 0 &&
+            !is_over(conn)) {
             http__conn_finish(conn);
         }
     }
-    return conn->request != NULL && conn->request->wants_writable;
+    return (conn->request != NULL && conn->request->wants_writable) || has_pending(conn);
 }
 
 /* The peer's end. */
@@ -287,17 +299,33 @@ struct slice http_target(const struct http_request *request)
     return request->target;
 }
 
+/* RFC 9112 section 3.2.2: a server accepts the absolute form as well, though only proxies get it.
+ */
+static struct slice without_authority(struct slice target)
+{
+    static const char scheme[] = "http://";
+    size_t len = sizeof(scheme) - 1;
+    if (target.len < len || strncasecmp((const char *)target.data, scheme, len) != 0) {
+        return target;
+    }
+    while (len < target.len && target.data[len] != '/' && target.data[len] != '?') {
+        len++;
+    }
+    return slice_skip(target, len);
+}
+
 struct slice http_path(const struct http_request *request)
 {
     struct slice path;
-    slice_split(request->target, '?', &path);
-    return path;
+    struct slice rest = without_authority(request->target);
+    slice_split(rest, '?', &path);
+    return path.len == 0 && rest.len < request->target.len ? SLICE("/") : path;
 }
 
 struct slice http_query(const struct http_request *request)
 {
     struct slice path;
-    return slice_split(request->target, '?', &path);
+    return slice_split(without_authority(request->target), '?', &path);
 }
 
 struct slice http_body(const struct http_request *request)

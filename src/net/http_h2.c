@@ -36,6 +36,7 @@ void http__h2_start(struct http_conn *conn)
         .connection_window = CONNECTION_WINDOW,
         .header_bytes_max = HEADER_BYTES_MAX,
         .header_count_max = HEADER_COUNT_MAX,
+        .memory = &conn->server->group.slabs,
     };
     conn->h2 = h2_new(&options, &http__h2_handler, conn);
     conn->read_at = loop_now(conn->server->loop);

@@ -39,6 +39,9 @@ struct reply_header apply_header(const struct apply *apply)
     };
 }
 
+/* A reply larger than this does not leave its scratch memory behind. */
+#define SCRATCH_KEEP ((size_t)64 * 1024)
+
 struct slice apply__reply(struct apply *apply, int64_t revision, struct slice body,
                           struct arena *arena)
 {
@@ -52,6 +55,9 @@ struct slice apply__reply(struct apply *apply, int64_t revision, struct slice bo
     memcpy(reply, head, out.len);
     if (body.len > 0) {
         memcpy(reply + out.len, body.data, body.len);
+    }
+    if (apply->scratch.cap > SCRATCH_KEEP) {
+        buf_fini(&apply->scratch); /* where body lay */
     }
     return slice_of(reply, out.len + body.len);
 }

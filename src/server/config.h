@@ -265,6 +265,16 @@ const char *config_gate_name(enum config_gate gate);
  * ERR_INVALID with etcd's sentence. The map lives in the configuration. */
 FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, struct errbuf *why);
 
+/* The same for a member that a tool founds, without a configuration. */
+struct config_founding {
+    struct arena *arena; /* of the result */
+    const char *name;
+    const char *initial_cluster;
+    const struct url_list *advertised; /* --initial-advertise-peer-urls */
+};
+FALLIBLE config_check_founding(const struct config_founding *founding, struct url_map *out,
+                               struct errbuf *why);
+
 /* ---- the data directory ------------------------------------------------------------------------
  */
 

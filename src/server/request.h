@@ -91,6 +91,9 @@ struct server_request {
     void *attachment; /* the log entry's payload while proposed: a reference */
     uint64_t index;   /* the read index to wait for; of a waiting renewal, the revision it met */
     struct server_range *range;
+    mono_ns handed_at; /* raft has it; 0: not yet, or it needs none */
+    mono_ns began_at;  /* when it was its turn to be applied or answered */
+    mono_ns ended_at;
 
     /* The answer: when status is STATUS_OK the encoded response message, or, with a fill function,
      * its source. */

@@ -113,7 +113,8 @@ static enum status refuses(struct server *server, const struct server_request *r
     if (raft.hard_state.commit > server->applied + SERVER_APPLY_GAP_MAX) {
         return STATUS_TOO_MANY_REQUESTS;
     }
-    if (!apply_has_room(server->apply, cost_of(request))) {
+    uint64_t cost = cost_of(request);
+    if (!apply_has_room(server->apply, cost) || !server_space_allows(server, request->kind, cost)) {
         server__raise_nospace(server);
         return STATUS_NO_SPACE;
     }
@@ -148,6 +149,7 @@ void server_submit(struct server *server, struct server_request *request)
     list_init(&request->link);
     request->attachment = NULL;
     request->range = NULL;
+    request->handed_at = request->began_at = request->ended_at = 0;
     request->reply = SLICE_EMPTY;
     request->source = (struct reply_source){0};
     request->state = REQUEST_QUEUED;
@@ -181,20 +183,34 @@ static void ask_read_index(struct server *server)
     node_read_index(server->node, slice_of(context, sizeof(context)));
 }
 
+static uint64_t units_of(const struct server_units *units)
+{
+    return units->apply + units->reads + units->sources;
+}
+
+static void turn_begin(struct server *server)
+{
+    uint64_t spent = units_of(&server->per_turn) - units_of(&server->left);
+    if (server->turn > 0 && spent > server->units_max) {
+        server->units_max = spent;
+    }
+    server->turn++;
+    server->left = server->per_turn;
+    server->source_shares = server->source_askers;
+    server->source_askers = 0;
+}
+
 /* One read index is under way at a time; reads that come meanwhile share the next. */
 static void on_step(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, step_hook);
-    server->turn++;
-    server->units = SERVER_READ_UNITS;
-    server->source_units = SERVER_SOURCE_UNITS;
-    server->apply_units = SERVER_APPLY_UNITS;
-    server->source_shares = server->source_askers;
-    server->source_askers = 0;
+    turn_begin(server);
     lease_desk_advance(server->leases);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
-            CONTAINER_OF(link, struct server_request, link)->state = REQUEST_READING;
+            struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+            request->state = REQUEST_READING;
+            request->handed_at = loop_now(server->loop);
         }
         list_splice(&server->reading, &server->reads);
         ask_read_index(server);
@@ -224,14 +240,14 @@ static void run_reads(struct server *server)
         if (request->index > server->applied) {
             break; /* later ones have later indices */
         }
-        if (server->units == 0) {
+        if (server->left.reads == 0) {
             server__kick(server);
             return;
         }
         server__run_read(server, request);
     }
     LIST_FOR_EACH (&server->immediate, link) {
-        if (server->units == 0) {
+        if (server->left.reads == 0) {
             server__kick(server);
             return;
         }
@@ -255,10 +271,27 @@ static void campaign_alone(struct server *server)
     }
 }
 
+/* Notes when raft has taken what was proposed last; those before it it took before. */
+static void stamp_proposed(struct server *server)
+{
+    mono_ns now = loop_now(server->loop);
+    if (node_pending(server->node) > 0) {
+        return;
+    }
+    for (struct list *link = server->proposed.prev; link != &server->proposed; link = link->prev) {
+        struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+        if (request->handed_at != 0) {
+            return;
+        }
+        request->handed_at = now;
+    }
+}
+
 /* After node's own hook of this phase: what was committed is applied. */
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    stamp_proposed(server);
     server__continue_entries(server);
     if (mvcc_tidy(server->mvcc, SERVER_TIDY_ROWS)) {
         server__kick(server);
@@ -330,6 +363,9 @@ static void on_changed(void *ctx, const struct raft_soft_state *state)
     if (was_led) {
         finish_all(server, &server->reading, STATUS_LEADER_CHANGED);
     }
+    if (state->lead != RAFT_NONE && !list_empty(&server->reading)) {
+        ask_read_index(server); /* raft has dropped what was asked while nobody led */
+    }
     if (state->lead != RAFT_NONE && !server->is_publishing) {
         publish(server);
     }
@@ -369,7 +405,9 @@ static void compaction_committed(void *ctx)
 {
     struct server *server = ctx;
     ASSERT(server->working > 0);
+    ASSERT(server->compact_commits > 0);
     server->working--;
+    server->compact_commits--;
     LIST_FOR_EACH (&server->compacting, link) {
         struct server_request *request = CONTAINER_OF(link, struct server_request, link);
         const Etcdserverpb__CompactionRequest *message = request->message;
@@ -385,6 +423,7 @@ static void on_compacted(void *ctx, int64_t revision)
     UNUSED(revision);
     if (!list_empty(&server->compacting)) {
         server->working++;
+        server->compact_commits++;
         backend_force_commit(server->backend, compaction_committed, server);
     }
 }
@@ -464,6 +503,11 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     server->log = options->log;
     arena_init(&server->scratch);
     task_init(&server->kick_task, kicked);
+    server->per_turn = (struct server_units){
+        .apply = SERVER_APPLY_UNITS,
+        .reads = SERVER_READ_UNITS,
+        .sources = SERVER_SOURCE_UNITS,
+    };
     list_init(&server->proposed);
     list_init(&server->reads);
     list_init(&server->reading);
@@ -473,6 +517,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
+    server_space_init(server);
     server->metrics = server_metrics_new(server);
     enum err err = server__boot(server, why);
     if (err == ERR_OK) {
@@ -517,6 +562,7 @@ void server_start(struct server *server)
 static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
+    server_space_stop(server);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
                    list_empty(&server->finished);

@@ -32,6 +32,7 @@ struct server_options {
     const struct config *config;
     struct log log;
     struct metrics *metrics;     /* the server's series are added to it */
+    uint64_t wal_segment_bytes;  /* 0: etcd's; for tests, which cannot fill so many */
     void (*on_ready)(void *ctx); /* once: published, clients may be served */
     void *ctx;
 };
@@ -68,6 +69,7 @@ struct server_pin *server_pin_begin(struct server *server, server_pinned_fn *pin
 void server_pin_end(struct server_pin **pin);
 /* Whether the database is being defragmented. */
 bool server_is_defragmenting(const struct server *server);
+
 /* Where streams of watchers are opened (state/watch.h): by the Watch service, and by others that
  * have to wait for a key. They are closed before server_free(). */
 struct watch_hub *server_watch_hub(struct server *server);

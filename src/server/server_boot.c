@@ -134,7 +134,9 @@ static FALLIBLE open_backend(struct boot *boot)
             (uint32_t)(config_batch_interval_ns(boot->config) / (int64_t)NS_PER_MS),
         .batch_limit = (uint32_t)config_batch_limit(boot->config),
         .no_sync = boot->config->unsafe_no_fsync,
+        .reserve_bytes = SERVER_DB_RESERVE_BYTES,
         .on_commit = server_metrics_committed,
+        .on_space = server_space_backend,
         .ctx = server,
     };
     enum err err = backend_open(&options, &server->backend, boot->why);
@@ -170,7 +172,9 @@ static FALLIBLE open_log(struct boot *boot)
         .dir = config_wal_dir(boot->config),
         .unsafe_no_fsync = boot->config->unsafe_no_fsync,
         .synced = server_metrics_wal_synced,
-        .synced_ctx = boot->server,
+        .space_changed = server_space_wal,
+        .ctx = boot->server,
+        .segment_bytes = boot->server->options.wal_segment_bytes,
     };
     struct wal_position start = {.index = boot->snap.index, .term = boot->snap.term};
     TRY(wal_open(&config, start, &boot->wal, &boot->contents, boot->why));
@@ -242,8 +246,8 @@ static FALLIBLE create_log(struct boot *boot)
                                        .cluster_id = boot->server->cluster_id};
     struct buf bytes = {0};
     raftpb_metadata_put(buf_extend(&bytes, raftpb_metadata_size(&metadata)), &metadata);
-    enum err err =
-        wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes), 0, boot->why);
+    enum err err = wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes),
+                              boot->server->options.wal_segment_bytes, boot->why);
     buf_fini(&bytes);
     return err;
 }

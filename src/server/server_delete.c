@@ -6,19 +6,26 @@
  * in the backlog (server_entry.c). The request cannot be given up meanwhile: it is read. */
 #include "server/server_priv.h"
 
-static void finish(struct server *server, const void *message, enum status status,
-                   struct slice reply)
+static void finish(struct server *server, enum status status, struct slice reply)
 {
     struct server_delete *delete = &server->deleting;
     struct server_request *request = delete->request;
+    bool has_rows = status == STATUS_OK && request != NULL && request->range != NULL;
+    struct server_done done = {
+        .kind = delete->is_revoke ? REQUEST_LEASE_REVOKE : REQUEST_DELETE_RANGE,
+        .message = delete->message,
+        .request = request,
+        .began = delete->began,
+        .status = status,
+        .reply_len = has_rows ? range_len(server__range_of(request->range)) : reply.len,
+    };
     delete->is_on = false;
-    server__applied(server, delete->is_revoke ? REQUEST_LEASE_REVOKE : REQUEST_DELETE_RANGE,
-                    message, status, env_now_mono(server->options.env) - delete->began);
+    server__applied(server, &done);
     if (request == NULL) {
         return;
     }
     request->reply = reply;
-    if (status == STATUS_OK && request->range != NULL) {
+    if (has_rows) {
         server__answer_range(server, request);
     } else {
         server__finish(server, request, status);
@@ -34,8 +41,8 @@ bool server__delete_step(struct server *server)
     ASSERT(delete->is_on);
     bool is_done = delete->is_revoke
                        ? apply_revoke_step(server->apply, delete->lease, &delete->is_suspended,
-                                           &server->apply_units)
-                       : apply_delete_step(server->apply, &delete->work, &server->apply_units);
+                                           &server->left.apply)
+                       : apply_delete_step(server->apply, &delete->work, &server->left.apply);
     if (!is_done) {
         if (request != NULL && request->state != REQUEST_WORKING) {
             request->state = REQUEST_WORKING;
@@ -48,7 +55,7 @@ bool server__delete_step(struct server *server)
     } else {
         apply_delete_end(server->apply, &delete->work, arena, &reply);
     }
-    finish(server, request != NULL ? request->message : NULL, STATUS_OK, reply);
+    finish(server, STATUS_OK, reply);
     return true;
 }
 
@@ -60,11 +67,15 @@ void server__delete(struct server *server, struct server_request *request,
         request != NULL && message->prev_kv ? server__range_new(server, arena) : NULL;
     ASSERT(!delete->is_on);
     *delete = (struct server_delete){
-        .is_on = true, .request = request, .began = env_now_mono(server->options.env)};
+        .is_on = true,
+        .request = request,
+        .message = message,
+        .began = env_now_mono(server->options.env),
+    };
     enum status status = apply_delete_open(
         server->apply, message, arena, prev == NULL ? NULL : server__range_of(prev), &delete->work);
     if (status != STATUS_OK) {
-        finish(server, message, status, SLICE_EMPTY);
+        finish(server, status, SLICE_EMPTY);
         return;
     }
     if (request != NULL) {
@@ -81,13 +92,14 @@ void server__revoke(struct server *server, struct server_request *request,
     *delete = (struct server_delete){
         .is_on = true,
         .request = request,
+        .message = message,
         .is_revoke = true,
         .lease = message->id,
         .began = env_now_mono(server->options.env),
     };
     enum status status = apply_revoke_open(server->apply, message->id);
     if (status != STATUS_OK) {
-        finish(server, message, status, SLICE_EMPTY);
+        finish(server, status, SLICE_EMPTY);
         return;
     }
     UNUSED(server__delete_step(server));

@@ -18,6 +18,7 @@
 #include "base/failpoint.h"
 #include "codec/pb.h"
 #include "codec/pbwire.h"
+#include "server/request_text.h"
 
 #include "etcdserver.pb-c.h"
 
@@ -424,26 +425,59 @@ static void follow_up(struct server *server, enum request_kind kind, const void 
     }
 }
 
-void server__applied(struct server *server, enum request_kind kind, const void *message,
-                     enum status status, uint64_t took_ns)
+/* etcd's line, and behind its fields ours: where the time of the request went before. */
+static void warn_slow(struct server *server, const struct server_done *done, uint64_t took_ns)
 {
-    server_metrics_applied(server->metrics, kind, status == STATUS_OK, took_ns);
-    if ((int64_t)took_ns > server->config->warning_apply_duration_ns) {
-        LOG_WARN(&server->log, "apply request took too long",
-                 log_duration("took", (int64_t)took_ns),
-                 log_duration("expected-duration", server->config->warning_apply_duration_ns),
-                 log_str("request", request_kind_name(kind)));
+    struct buf request = {0};
+    struct buf response = {0};
+    struct request_times times = {0};
+    if (done->request != NULL) {
+        times = request_times(done->request, 0);
     }
-    follow_up(server, kind, message, status);
+    request_text(done->kind, done->message, &request);
+    buf_printf(&response, "size:%" PRIu64, done->reply_len);
+    LOG_WARN(&server->log, "apply request took too long", log_duration("took", (int64_t)took_ns),
+             log_duration("expected-duration", server->config->warning_apply_duration_ns),
+             log_str("prefix", ""), log_slice("request", buf_slice(&request)),
+             log_slice("response", buf_slice(&response)),
+             log_error(done->status == STATUS_OK ? NULL : status_row(done->status)->text),
+             log_duration("queue", (int64_t)times.queue), log_duration("sync", (int64_t)times.sync),
+             log_duration("apply", (int64_t)took_ns));
+    buf_fini(&request);
+    buf_fini(&response);
 }
 
-static enum status apply_request(struct server *server, enum request_kind kind, const void *message,
-                                 struct arena *arena, struct slice *reply)
+void server__applied(struct server *server, const struct server_done *done)
 {
-    mono_ns began = env_now_mono(server->options.env);
-    enum status status = dispatch(server, kind, message, arena, reply);
-    server__applied(server, kind, message, status, env_now_mono(server->options.env) - began);
-    return status;
+    mono_ns ended = env_now_mono(server->options.env);
+    uint64_t took = ended - done->began;
+    if (done->request != NULL) {
+        done->request->began_at = done->began;
+        done->request->ended_at = ended;
+    }
+    server_metrics_applied(server->metrics, done->kind, done->status == STATUS_OK, took);
+    if ((int64_t)took > server->config->warning_apply_duration_ns) {
+        warn_slow(server, done, took);
+    }
+    follow_up(server, done->kind, done->message, done->status);
+}
+
+/* `request` is NULL when nobody waits for it. */
+static enum status apply_request(struct server *server, struct server_request *request,
+                                 enum request_kind kind, const void *message, struct arena *arena,
+                                 struct slice *reply)
+{
+    struct server_done done = {
+        .kind = kind,
+        .message = message,
+        .request = request,
+        .began = env_now_mono(server->options.env),
+    };
+    *reply = SLICE_EMPTY;
+    done.status = dispatch(server, kind, message, arena, reply);
+    done.reply_len = reply->len;
+    server__applied(server, &done);
+    return done.status;
 }
 
 /* The proposer's own request: applied as it was decoded, and answered. */
@@ -457,8 +491,8 @@ static void apply_attached(struct server *server, struct server_request *request
         server__revoke(server, request, request->message);
         return;
     }
-    enum status status =
-        apply_request(server, request->kind, request->message, request->arena, &request->reply);
+    enum status status = apply_request(server, request, request->kind, request->message,
+                                       request->arena, &request->reply);
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
@@ -479,21 +513,22 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     struct slice reply;
     struct arena *arena = &server->scratch;
     if (request->put != NULL) {
-        apply_request(server, REQUEST_PUT, request->put, arena, &reply);
+        apply_request(server, NULL, REQUEST_PUT, request->put, arena, &reply);
     } else if (request->delete_range != NULL) {
         server__delete(server, NULL, request->delete_range, arena);
     } else if (request->txn != NULL) {
-        apply_request(server, REQUEST_TXN, request->txn, arena, &reply);
+        apply_request(server, NULL, REQUEST_TXN, request->txn, arena, &reply);
     } else if (request->compaction != NULL) {
-        apply_request(server, REQUEST_COMPACT, request->compaction, arena, &reply);
+        apply_request(server, NULL, REQUEST_COMPACT, request->compaction, arena, &reply);
     } else if (request->alarm != NULL) {
-        apply_request(server, REQUEST_ALARM, request->alarm, arena, &reply);
+        apply_request(server, NULL, REQUEST_ALARM, request->alarm, arena, &reply);
     } else if (request->lease_grant != NULL) {
-        apply_request(server, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
+        apply_request(server, NULL, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
     } else if (request->lease_revoke != NULL) {
         server__revoke(server, NULL, request->lease_revoke);
     } else if (request->lease_checkpoint != NULL) {
-        apply_request(server, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena, &reply);
+        apply_request(server, NULL, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena,
+                      &reply);
     } else if (request->range != NULL || request->authenticate != NULL ||
                request->auth_status != NULL || request->auth_user_get != NULL ||
                request->auth_user_list != NULL || request->auth_role_get != NULL ||
@@ -575,7 +610,7 @@ static void spend_entry(struct server *server, const struct raft_entry *entry)
     enum { ENTRY_UNITS = 8, BYTES_PER_UNIT = 256 };
     uint64_t len = entry->payload == NULL ? 0 : entry->payload->len;
     uint64_t units = ENTRY_UNITS + len / BYTES_PER_UNIT;
-    server->apply_units -= units < server->apply_units ? units : server->apply_units;
+    server->left.apply -= units < server->left.apply ? units : server->left.apply;
 }
 
 /* False: it is begun and goes on in the next turn. */
@@ -652,7 +687,7 @@ void server__continue_entries(struct server *server)
 {
     struct server_backlog *backlog = &server->backlog;
     raft_index before = server->applied;
-    while (backlog->count > 0 && server->apply_units > 0) {
+    while (backlog->count > 0 && server->left.apply > 0) {
         struct raft_entry entry = backlog->entries[backlog->first];
         if (server->deleting.is_on) {
             if (!server__delete_step(server)) {
@@ -678,7 +713,7 @@ raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, si
 {
     struct server *server = ctx;
     size_t i = 0;
-    while (i < count && !server__is_applying(server) && server->apply_units > 0) {
+    while (i < count && !server__is_applying(server) && server->left.apply > 0) {
         if (!apply_entry(server, &entries[i])) {
             break;
         }

@@ -161,6 +161,9 @@ static struct slice status_reply(struct server *server, struct arena *arena)
 void server__run_read(struct server *server, struct server_request *request)
 {
     enum status status = STATUS_OK;
+    if (request->began_at == 0) {
+        request->began_at = loop_now(server->loop);
+    }
     switch (request->kind) {
     case REQUEST_RANGE:
         server__run_range(server, request);

@@ -34,6 +34,8 @@ struct server_metrics {
     struct metric *defrag_inflight;
     struct histogram *snapshot;
     struct histogram *stall;
+    struct metric *stall_max;
+    struct metric *units_max;
     struct histogram *apply[REQUEST_KIND_COUNT][2];
     struct metric *has_leader;
     struct metric *is_leader;
@@ -126,6 +128,8 @@ static void collect_stalls(struct server_metrics *m)
         m->stall->count += stats->stall_count[i];
     }
     m->stall->sum = (double)stats->stall_sum_ns / (double)NS_PER_SEC;
+    metric_set(m->stall_max, (double)stats->stall_max_ns / (double)NS_PER_SEC);
+    metric_set(m->units_max, (double)m->server->units_max);
 }
 
 static void collect(void *ctx)
@@ -197,6 +201,12 @@ static void add_disk(struct server_metrics *m)
     m->stall = metrics_histogram(s->options.metrics, "etcdc_loop_stall_seconds",
                                  "How long one turn held the event loop.", "", stall_bounds,
                                  ARRAY_LEN(stall_bounds));
+    m->stall_max = gauge(s, "etcdc_loop_stall_max_seconds",
+                         "The longest that one turn has held the event loop since the start.");
+    m->units_max = gauge(s, "etcdc_loop_work_units_max",
+                         "The most units of work on entries, reads and replies that one turn has "
+                         "done since the start; a unit is some 0.1 us, on any machine the same "
+                         "work.");
 }
 
 static void add_server(struct server_metrics *m)

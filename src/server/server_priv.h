@@ -22,25 +22,44 @@
  * (docs/notes/cluster-version.md). */
 #define SERVER_FILES_VERSION "3.4.0"
 
-/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend on reads,
- * and on large replies that are on their way out: each some half of a millisecond. */
+/* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend: on entries
+ * some millisecond, on reads and on replies that are on their way out half of one each. What is
+ * left over waits for the next turn. */
+#define SERVER_APPLY_UNITS ((uint64_t)10000)
 #define SERVER_READ_UNITS ((uint64_t)5000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
-/* The same for entries; what is left over waits for the next turn. */
-#define SERVER_APPLY_UNITS ((uint64_t)10000)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
+
+/* The database's file is kept this much longer than it is: enough for deletes, a compaction and the
+ * alarm's own row on a full disk. */
+#define SERVER_DB_RESERVE_BYTES ((uint64_t)4 << 20)
+
+struct server_units {
+    uint64_t apply;
+    uint64_t reads;
+    uint64_t sources;
+};
 
 struct lease_desk;
 struct server_metrics;
 struct server_watch;
 struct snapshotter;
 
+/* What the last report of each said (server_space.c). */
+struct server_space {
+    enum wal_space wal;
+    enum backend_space backend;
+    bool is_snapshot_short;
+    struct timer retry;
+};
+
 /* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
  * and its rows are not sealed, before its end; the entries behind it wait. */
 struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
+    const void *message;            /* a DeleteRangeRequest, or a LeaseRevokeRequest */
     struct apply_delete work;
     bool is_revoke;
     lease_id lease; /* whose keys go */
@@ -88,29 +107,31 @@ struct server {
     bool is_stopping;
 
     /* Requests. */
-    struct list proposed;   /* writes in raft's hands, by start */
-    struct list reads;      /* linearizable reads of this turn */
-    struct list reading;    /* reads that wait for the read index asked for */
-    struct list confirmed;  /* reads whose index is known but not applied */
-    struct list immediate;  /* reads of local state, this turn */
-    struct list ranging;    /* Ranges that are being measured */
-    struct list sources;    /* struct server_range: replies on their way out */
-    struct list finished;   /* done() is due */
-    struct list compacting; /* physical compactions that wait for their rows to go */
-    size_t working;         /* hash jobs and commits under way */
-    uint64_t turn;          /* counts turns of the loop */
-    uint64_t units;         /* for reads, left in this turn */
-    uint64_t source_units;  /* for sources */
-    uint64_t apply_units;   /* for entries */
-    size_t source_askers;   /* sources asked in this turn */
-    size_t source_shares;   /* in the last */
-    uint64_t read_context;  /* of the read index asked for */
+    struct list proposed;         /* writes in raft's hands, by start */
+    struct list reads;            /* linearizable reads of this turn */
+    struct list reading;          /* reads that wait for the read index asked for */
+    struct list confirmed;        /* reads whose index is known but not applied */
+    struct list immediate;        /* reads of local state, this turn */
+    struct list ranging;          /* Ranges that are being measured */
+    struct list sources;          /* struct server_range: replies on their way out */
+    struct list finished;         /* done() is due */
+    struct list compacting;       /* physical compactions that wait for their rows to go */
+    size_t working;               /* hash jobs and commits under way */
+    uint64_t turn;                /* counts turns of the loop */
+    struct server_units per_turn; /* what a turn may spend; tests make it little */
+    struct server_units left;     /* of it in this turn */
+    uint64_t units_max;           /* the most that a turn has spent */
+    size_t source_askers;         /* sources asked in this turn */
+    size_t source_shares;         /* in the last */
+    size_t compact_commits;       /* the latter among them */
+    uint64_t read_context;        /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
     struct hook persist_hook;
     struct timer tick; /* timeouts, publishing, retries */
     struct timer compact_timer;
     bool nospace_proposed; /* our alarm is in the log */
+    struct server_space space;
 
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -155,10 +176,17 @@ void server__continue_entries(struct server *server);
 /* Is an entry half done, or does one wait? */
 bool server__is_applying(const struct server *server);
 void server__backlog_free(struct server *server);
-/* After a request was applied, `took_ns` long: metrics, warnings, what the member has to do itself.
- */
-void server__applied(struct server *server, enum request_kind kind, const void *message,
-                     enum status status, uint64_t took_ns);
+/* What was applied, for metrics and warnings. */
+struct server_done {
+    enum request_kind kind;
+    const void *message;
+    struct server_request *request; /* NULL: nobody waits for it */
+    mono_ns began;
+    enum status status;
+    uint64_t reply_len;
+};
+/* Metrics, warnings, and what the member has to do itself. */
+void server__applied(struct server *server, const struct server_done *done);
 struct raft_payload *server__encode(struct server *server, const struct server_request *request);
 struct raft_payload *server__encode_publish(struct server *server);
 struct raft_payload *server__encode_version(struct server *server);
@@ -231,6 +259,20 @@ void snapshotter_free(struct snapshotter **snapshotter);
 /* After entries were applied: starts a snapshot when one is due. */
 void snapshotter_applied(struct snapshotter *snapshotter);
 bool snapshotter_is_idle(const struct snapshotter *snapshotter);
+/* One that did not fit on the disk is begun again. */
+void snapshotter_retry(struct snapshotter *snapshotter);
+/* One that waits for the database is forgotten. */
+void snapshotter_give_up(struct snapshotter *snapshotter);
+
+/* server_space.c */
+void server_space_init(struct server *server);
+void server_space_stop(struct server *server);
+/* Reports: of the log, the database and the snapshotter. */
+void server_space_wal(enum wal_space space, void *ctx);
+void server_space_backend(void *ctx, enum backend_space space, const char *why);
+void server_space_snapshot(struct server *server, bool is_short, const char *why);
+/* May a client's write go on that costs so much of the quota? */
+bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost);
 
 /* server_watch.c */
 void server__watch_open(struct server *server);

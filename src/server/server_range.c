@@ -43,7 +43,7 @@ static void turn_begin(struct server_range *job)
 {
     struct server *server = job->server;
     size_t sharers = server->source_shares > 0 ? server->source_shares : 1;
-    uint64_t share = SERVER_SOURCE_UNITS / sharers;
+    uint64_t share = server->per_turn.sources / sharers;
     job->turn = server->turn;
     job->share = share > SHARE_MIN ? share : SHARE_MIN;
     server->source_askers++;
@@ -59,12 +59,12 @@ static enum err source_fill(void *ctx, uint8_t *at, size_t room, size_t *len_out
     if (job->turn != server->turn) {
         turn_begin(job);
     }
-    uint64_t budget = job->share < server->source_units ? job->share : server->source_units;
+    uint64_t budget = job->share < server->left.sources ? job->share : server->left.sources;
     uint64_t left = budget;
     size_t len = range_fill(&job->range, at, room, &left);
     range_pause(&job->range);
     job->share -= budget - left;
-    server->source_units -= budget - left;
+    server->left.sources -= budget - left;
     job->moved += len;
     *len_out = len;
     return len == 0 ? ERR_AGAIN : ERR_OK;
@@ -140,10 +140,11 @@ void server__answer_range(struct server *server, struct server_request *request)
             .len = len, .fill = source_fill, .close = source_close, .ctx = job};
         list_add_tail(&server->sources, &job->link);
         range_pause(&job->range);
+        request->ended_at = env_now_mono(server->options.env);
     } else {
         request->reply = apply_range_take(&job->range, request->arena);
         uint64_t units = RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES;
-        server->units -= units < server->units ? units : server->units;
+        server->left.reads -= units < server->left.reads ? units : server->left.reads;
     }
     server__finish(server, request, STATUS_OK);
 }
@@ -151,7 +152,7 @@ void server__answer_range(struct server *server, struct server_request *request)
 /* False: the turn has no more work for it. */
 static bool measure(struct server *server, struct server_range *job)
 {
-    bool is_measured = range_measure(&job->range, &server->units);
+    bool is_measured = range_measure(&job->range, &server->left.reads);
     if (!is_measured) {
         range_pause(&job->range);
         server__kick(server);
@@ -193,7 +194,7 @@ void server__run_range(struct server *server, struct server_request *request)
 /* The one that was worked on last goes behind the others. */
 void server__continue_ranges(struct server *server)
 {
-    while (!list_empty(&server->ranging) && server->units > 0) {
+    while (!list_empty(&server->ranging) && server->left.reads > 0) {
         struct server_request *request =
             CONTAINER_OF(server->ranging.next, struct server_request, link);
         if (measure(server, request->range)) {

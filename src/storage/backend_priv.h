@@ -158,6 +158,9 @@ struct backend {
     size_t commit_batch_count;
     enum err commit_err;
     struct errbuf commit_why;
+    bool commit_is_short;     /* the file's reserve is being used up */
+    enum backend_space space; /* as the last commit found it */
+    bool is_waiting;          /* out of space, and the time of the next try has not come */
 };
 
 bool backend__seal(struct backend *backend);

@@ -354,4 +354,5 @@ void bolt_stats(const struct bolt *db, struct bolt_stats *out)
     out->file_size = db->file_size;
     out->map_size = db->map_size;
     out->readers = bolt_readers(db);
+    out->is_short = db->is_short;
 }

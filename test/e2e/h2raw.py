@@ -12,7 +12,7 @@ except ImportError:
     hpack = None
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SECONDS = 10
+SECONDS = 30
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 1
@@ -95,7 +95,9 @@ class Peer:
         self.sock.close()
 
     def send(self, data):
+        self.end = time.monotonic() + SECONDS
         try:
+            self.sock.settimeout(SECONDS)
             self.sock.sendall(data)
         except OSError:
             pass  # what the server has said before it hung up is still to be read
