@@ -1,5 +1,7 @@
 """The Lock and Election services: the same session on a real etcd and on ours, order and fencing,
 leases that end, clients that give up, stops and restarts."""
+import base64
+import json
 import signal
 import time
 
@@ -328,6 +330,33 @@ def a_stop_ends_who_waits_and_a_restart_keeps_their_place():
     equal(third.done(), False)
     one.stop(signal.SIGKILL)
     del third
+
+
+@test
+def the_json_gateway_locks_and_elects_and_stands_an_election_without_a_leader():
+    def post(path, **body):
+        status, _, text = server.get(path, method="POST", data=json.dumps(body).encode())
+        return status, json.loads(text)
+
+    def b64(text):
+        return base64.b64encode(text.encode()).decode()
+
+    status, granted = post("/v3/lease/grant", TTL=100, ID=601)
+    equal((status, granted["ID"], granted["TTL"]), (200, "601", "100"))
+    status, locked = post("/v3/lock/lock", name=b64("json"), lease=601)
+    equal((status, locked["key"]), (200, b64("json/259")))
+    equal(post("/v3/lock/unlock", key=locked["key"])[0], 200)
+    status, won = post("/v3/election/campaign", name=b64("je"), lease=601, value=b64("me"))
+    equal((status, won["leader"]["key"], won["leader"]["lease"]), (200, b64("je/259"), "601"))
+    equal(post("/v3/election/proclaim", leader=won["leader"], value=b64("still me"))[0], 200)
+    equal(post("/v3/election/leader", name=b64("je"))[1]["kv"]["value"], b64("still me"))
+    for path in ("/v3/election/proclaim", "/v3/election/resign"):  # issue 9379
+        status, refused = post(path)
+        equal((status, refused["message"]), (500, '"leader" field must be provided'))
+    equal(post("/v3/election/resign", leader=won["leader"])[0], 200)
+    status, refused = post("/v3/election/leader", name=b64("je"))
+    equal((status, refused["message"]), (500, "election: no leader"))
+    equal(post("/v3/lease/revoke", ID=601)[0], 200)
 
 
 @test
