@@ -118,6 +118,7 @@ extern const struct command ctl__root;
 command_run_fn ctl__put_run, ctl__get_run, ctl__del_run, ctl__compaction_run;
 command_run_fn ctl__txn_run;
 command_run_fn ctl__watch_run;
+command_run_fn ctl__lock_run, ctl__elect_run;
 command_run_fn ctl__health_run, ctl__status_run, ctl__hashkv_run;
 command_run_fn ctl__member_list_run;
 command_run_fn ctl__alarm_list_run, ctl__alarm_disarm_run;

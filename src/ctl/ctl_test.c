@@ -170,11 +170,10 @@ TEST(ctl, wrong_command_lines_end_with_their_words_and_codes)
 TEST(ctl, what_is_not_built_says_so)
 {
     static const char *const lines[] = {
-        "lease|grant|60",   "lock|a",           "elect|a|b",
-        "user|add|root:pw", "role|list",        "auth|enable",
-        "snapshot|save|f",  "defrag|--cluster", "move-leader|1",
-        "member|add|m",     "member|remove|1",  "check|perf",
-        "make-mirror|x",    "downgrade|cancel", "lease|keep-alive|--|-x",
+        "lease|grant|60",         "user|add|root:pw", "role|list",     "auth|enable",
+        "snapshot|save|f",        "defrag|--cluster", "move-leader|1", "member|add|m",
+        "member|remove|1",        "check|perf",       "make-mirror|x", "downgrade|cancel",
+        "lease|keep-alive|--|-x",
     };
     struct terminal terminal = {0};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
