@@ -1,6 +1,6 @@
 /* The tree of commands. What is_absent is etcdctl's too, and not built here yet: it is listed as
  * such and refuses itself. */
-#include "ctl/ctl_priv.h"
+#include "ctl/utl_priv.h"
 
 static const char *const consistencies[] = {"l", "s", NULL};
 static const char *const shells[] = {"bash", "zsh", "fish", "powershell", NULL};
@@ -78,18 +78,32 @@ static const struct command endpoint_commands[] = {
      .run = ctl__status_run},
 };
 
+static const struct pflag_spec keep_alive_flags[] = {
+    {"once", 0, PFLAG_BOOL, "false", "renew it once and exit", NULL},
+};
+static const struct pflag_spec time_to_live_flags[] = {
+    {"keys", 0, PFLAG_BOOL, "false", "print the keys that hang on it, too", NULL},
+};
 static const struct command lease_commands[] = {
-    {.name = "grant", .use = "grant <ttl>", .summary = "Makes a lease", ABSENT},
+    {.name = "grant",
+     .use = "grant <ttl>",
+     .summary = "Makes a lease",
+     .run = ctl__lease_grant_run},
     {.name = "keep-alive",
      .use = "keep-alive [options] <leaseID>",
      .summary = "Renews a lease again and again",
-     ABSENT},
-    {.name = "list", .use = "list", .summary = "Lists the leases", ABSENT},
-    {.name = "revoke", .use = "revoke <leaseID>", .summary = "Ends a lease", ABSENT},
+     FLAGS(keep_alive_flags),
+     .run = ctl__lease_keep_alive_run},
+    {.name = "list", .use = "list", .summary = "Lists the leases", .run = ctl__lease_list_run},
+    {.name = "revoke",
+     .use = "revoke <leaseID>",
+     .summary = "Ends a lease",
+     .run = ctl__lease_revoke_run},
     {.name = "timetolive",
      .use = "timetolive <leaseID> [options]",
      .summary = "Prints how long a lease has left",
-     ABSENT},
+     FLAGS(time_to_live_flags),
+     .run = ctl__lease_time_run},
 };
 
 static const struct pflag_spec member_list_flags[] = {
@@ -131,11 +145,24 @@ static const struct command role_commands[] = {
      ABSENT},
 };
 
+/* status and restore as until 3.5: the word is in too many scripts. */
 static const struct command snapshot_commands[] = {
+    {.name = "restore",
+     .use = "restore <filename> [options]",
+     .summary = "Makes the directory of a new member out of a snapshot (use etcdutl)",
+     .flags = utl__restore_flags,
+     .flag_count = UTL_RESTORE_FLAGS,
+     .run = ctl__snapshot_restore_run},
     {.name = "save",
      .use = "save <filename>",
      .summary = "Writes the store of one member to a file",
-     ABSENT},
+     .run = ctl__snapshot_save_run},
+    {.name = "status",
+     .use = "status <filename>",
+     .summary = "Prints what a snapshot holds (use etcdutl)",
+     .long_text = "The simple format prints, with commas between them: hash, revision, total keys, "
+                  "total size.",
+     .run = ctl__snapshot_status_run},
 };
 
 static const struct command user_commands[] = {
@@ -168,6 +195,10 @@ static const struct command user_commands[] = {
 static const struct pflag_spec compaction_flags[] = {
     {"physical", 0, PFLAG_BOOL, "false", "wait until the old revisions are gone from the disk",
      NULL},
+};
+
+static const struct pflag_spec defrag_flags[] = {
+    {"cluster", 0, PFLAG_BOOL, "false", "defragment every member of the cluster", NULL},
 };
 
 static const struct pflag_spec txn_flags[] = {
@@ -278,7 +309,8 @@ static const struct command commands[] = {
     {.name = "defrag",
      .use = "defrag",
      .summary = "Gives the free space in a member's file back",
-     ABSENT},
+     FLAGS(defrag_flags),
+     .run = ctl__defrag_run},
     {.name = "endpoint",
      .use = "endpoint <subcommand>",
      .summary = "Commands about endpoints",

@@ -66,6 +66,16 @@ FALLIBLE print_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn);
 FALLIBLE print_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch);
 FALLIBLE print_members(struct printer *p, const Etcdserverpb__MemberListResponse *list);
 FALLIBLE print_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms);
+FALLIBLE print_lease_grant(struct printer *p, const Etcdserverpb__LeaseGrantResponse *grant);
+FALLIBLE print_lease_revoke(struct printer *p, int64_t id,
+                            const Etcdserverpb__LeaseRevokeResponse *revoke);
+FALLIBLE print_lease_kept(struct printer *p, const Etcdserverpb__LeaseKeepAliveResponse *kept);
+/* shows_keys: they were asked for. */
+FALLIBLE print_lease_time(struct printer *p, const Etcdserverpb__LeaseTimeToLiveResponse *time,
+                          bool shows_keys);
+FALLIBLE print_leases(struct printer *p, const Etcdserverpb__LeaseLeasesResponse *list);
+/* What the simple format says when a lease cannot be kept alive any more. */
+void print_lease_over(struct printer *p, int64_t id);
 FALLIBLE print_health(struct printer *p, const struct print_health *list, size_t count);
 FALLIBLE print_status(struct printer *p, const struct print_status *list, size_t count);
 FALLIBLE print_hashkv(struct printer *p, const struct print_hashkv *list, size_t count);

@@ -54,4 +54,8 @@ const struct print_ops print_protobuf_ops = {
     .watch = protobuf_watch,
     .members = protobuf_members,
     .alarms = protobuf_alarms,
+    .lease_grant = print__protobuf_lease_grant,
+    .lease_kept = print__protobuf_lease_kept,
+    .lease_time = print__protobuf_lease_time,
+    .leases = print__protobuf_leases,
 };

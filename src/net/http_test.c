@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- unary ------------------------------------------------------------------------------ */
 
@@ -226,6 +227,87 @@ TEST(http, a_source_that_fails_resets_the_stream)
     assert_int_equal(answer.reply.len, 0);
     assert_int_equal(world->closes, 2);
     buf_fini(&answer.reply);
+    world_free(world);
+}
+
+static void assert_pattern(const struct answer *answer, size_t len)
+{
+    assert_int_equal(answer->status, GRPC_OK);
+    assert_int_equal(answer->reply.len, len);
+    for (size_t i = 0; i < len; i++) {
+        if (answer->reply.data[i] != pattern[i % sizeof(pattern)]) {
+            fail_msg("byte %zu differs", i);
+        }
+    }
+}
+
+TEST(http, a_source_that_has_enough_of_a_turn_is_asked_again_in_the_next)
+{
+    static const char *const lens[] = {"~1", "~16384", "~16385", "~1000000"};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct world *world = world_new(NULL);
+        world_connect(world);
+        struct answer answer = ask(world, "/test.T/Source", slice_str(lens[i]));
+        assert_pattern(&answer, (size_t)atoi(lens[i] + 1));
+        assert_int_equal(world->closes, 1);
+        buf_fini(&answer.reply);
+        world_free(world);
+    }
+}
+
+TEST(http, sources_that_rest_share_a_connection)
+{
+    struct world *world = world_new(NULL);
+    struct answer answers[20] = {0};
+    world_connect(world);
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        grpc_unary(world->conn, "/test.T/Source", SLICE("~100000"), NULL, 0, UINT64_MAX, on_answer,
+                   &answers[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        turn_until(world, &answers[i].done);
+        assert_int_equal(answers[i].reply.len, 100000);
+        buf_fini(&answers[i].reply);
+    }
+    assert_int_equal(world->closes, ARRAY_LEN(answers));
+    world_free(world);
+}
+
+TEST(http, a_source_of_up_to_a_megabyte_is_compressed_when_the_request_was)
+{
+    static const char *const lens[] = {"0", "1", "16384", "700000", "~700000", "1048576"};
+    const struct grpc_metadata gzip = {.name = SLICE("grpc-encoding"), .value = SLICE("gzip")};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct world *world = world_new(NULL);
+        world_connect(world);
+        struct answer answer = ask_with(world, "/test.T/Source", slice_str(lens[i]), &gzip, 1, 0);
+        size_t len = (size_t)atoi(lens[i][0] == '~' ? lens[i] + 1 : lens[i]);
+        struct http_stats stats;
+        http_server_stats(world->server, &stats);
+        assert_pattern(&answer, len);
+        assert_true(len < 16384 || stats.bytes_out < len); /* the pattern repeats */
+        assert_int_equal(world->closes, 1);
+        buf_fini(&answer.reply);
+        world_free(world);
+    }
+}
+
+TEST(http, a_compressed_source_that_fails_or_is_not_waited_for_is_closed)
+{
+    const struct grpc_metadata gzip = {.name = SLICE("grpc-encoding"), .value = SLICE("gzip")};
+    struct world *world = world_new(NULL);
+    world_connect(world);
+    struct answer answer = ask_with(world, "/test.T/Source", SLICE("!1000000"), &gzip, 1, 0);
+    assert_int_equal(answer.status, GRPC_INTERNAL);
+    assert_int_equal(world->closes, 1);
+    grpc_unary(world->conn, "/test.T/Source", SLICE("~1000000"), &gzip, 1, UINT64_MAX, on_answer,
+               &answer);
+    for (unsigned pulls = world->pulls; world->pulls < pulls + 3;) {
+        loop_turn(world->loop, false);
+    }
+    grpc_conn_close(&world->conn);
+    turn_some(world, 20);
+    assert_int_equal(world->closes, 2);
     world_free(world);
 }
 
