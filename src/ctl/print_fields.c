@@ -111,7 +111,7 @@ static void fields_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
 
 static void fields_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
 {
-    fields_header(p, watch->header);
+    print__fields_header(p, watch->header);
     for (size_t i = 0; i < watch->n_events; i++) {
         buf_append_str(p->out, "\"Type\" : ");
         print_event_type(watch->events[i]->type, p->out);
