@@ -1,10 +1,9 @@
 """etcdctl lock and elect: outputs, exit codes and environments as etcdctl's; who waits gets its turn
 also over a restart of the server; ours and Debian's contend for the same names."""
-import os
 import signal
 import time
 
-from client_watch_test import Running, both, ctl, servers
+from client_common import Running, both, ctl, servers
 from harness import contains, equal, run, test, which
 
 
