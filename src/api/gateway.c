@@ -81,8 +81,7 @@ static void http_line(struct gateway *gateway, struct slice json)
     if (!gateway->has_begun) {
         http_begin(gateway, 200);
     }
-    http_reply_write(gateway->request, json);
-    http_reply_write(gateway->request, SLICE("\n"));
+    http_reply_write(gateway->request, json); /* one chunk: some clients take each for a message */
 }
 
 static void http_end(struct gateway *gateway, enum grpc_status status, struct slice error)
@@ -137,7 +136,7 @@ static void on_message(void *ctx, struct slice message)
     buf_reset(&gateway->line);
     buf_append_str(&gateway->line, is_stream ? "{\"result\":" : "");
     pbjson_encode(decoded, PBJSON_PROTO, &gateway->line);
-    buf_append_str(&gateway->line, is_stream ? "}" : "");
+    buf_append_str(&gateway->line, is_stream ? "}\n" : "");
     arena_fini(&arena);
     if (is_stream) {
         gateway->carrier->line(gateway, buf_slice(&gateway->line));
@@ -151,7 +150,7 @@ static void finish(struct gateway *gateway)
     if (gateway->status != GRPC_OK) {
         buf_append_str(&error, is_stream ? "{\"error\":" : "");
         error_json(&error, gateway->status, buf_cstr(&gateway->error));
-        buf_append_str(&error, is_stream ? "}" : "");
+        buf_append_str(&error, is_stream ? "}\n" : "");
     }
     gateway->carrier->end(gateway, gateway->status, buf_slice(&error));
     buf_fini(&error);

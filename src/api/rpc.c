@@ -192,7 +192,7 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
-    UNBUILT(WATCH, "Watch", GRPC_BIDI),
+    {WATCH, "Watch", GRPC_BIDI, NULL, NULL, &rpc__watch_handler},
     {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
     {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
     {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},

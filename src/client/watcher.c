@@ -277,8 +277,9 @@ static void resume_later(struct client_watcher *watcher)
 
 static void end_all(struct client_watcher *watcher, uint32_t status, const char *error)
 {
-    Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
+    Etcdserverpb__WatchResponse response;
     struct list ended;
+    etcdserverpb__watch_response__init(&response);
     response.canceled = true;
     requeue_all(watcher);
     list_init(&ended);

@@ -159,48 +159,45 @@ static bool stream_check(struct h2_guard *guard, uint8_t type, uint8_t flags, ui
 
 /* Told that we use no priorities (RFC 9218 section 2.1), nghttp2 looks at none. What is left of
  * them: RFC 9113 section 6.3, and the self-dependency of RFC 7540 section 5.3.1. */
-static bool priority_check(const struct h2_guard *guard, uint8_t type, uint32_t id,
+static bool priority_check(const uint8_t *head, size_t head_len, uint32_t id,
                            struct h2_verdict *out)
 {
-    if (type != FRAME_PRIORITY) {
-        return true;
-    }
     if (id == 0) {
         return refuse(out, H2_PROTOCOL_ERROR, "a priority of stream 0");
     }
-    if (guard->head_len == GUARD_HEAD_MAX &&
-        (get_be32(guard->head + GUARD_HEAD_LEN) & ID_MASK) == id) {
+    if (head_len == GUARD_HEAD_MAX && (get_be32(head + GUARD_HEAD_LEN) & ID_MASK) == id) {
         return refuse(out, H2_PROTOCOL_ERROR, "a stream that depends on itself");
     }
     return true;
 }
 
 /* The head of a PRIORITY frame, with what it depends on, is looked at as one. */
-static uint8_t head_want(const struct h2_guard *guard)
+static size_t head_want(const uint8_t *head)
 {
-    const uint8_t *head = guard->head;
-    bool has_dependency = guard->head_len >= GUARD_HEAD_LEN && head[3] == FRAME_PRIORITY &&
-                          head[0] == 0 && head[1] == 0 && head[2] == 5;
+    bool has_dependency = head[3] == FRAME_PRIORITY && head[0] == 0 && head[1] == 0 && head[2] == 5;
     return has_dependency ? GUARD_HEAD_MAX : GUARD_HEAD_LEN;
 }
 
-static bool head_check(struct h2_guard *guard, uint64_t now, struct h2_verdict *out)
+static bool head_check(struct h2_guard *guard, const uint8_t *head, size_t head_len, uint64_t now,
+                       struct h2_verdict *out)
 {
-    const uint8_t *head = guard->head;
-    ASSERT(guard->head_len == head_want(guard));
     uint32_t len = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
     uint8_t type = head[3];
     uint8_t flags = head[4];
     uint32_t id = get_be32(head + 5) & ID_MASK;
-    guard->skip = len - (guard->head_len - GUARD_HEAD_LEN);
+    guard->skip = len - (uint32_t)(head_len - GUARD_HEAD_LEN);
     guard->type = type;
     if (len > FRAME_LEN_MAX) {
         return refuse(out, H2_FRAME_SIZE_ERROR, "a frame over SETTINGS_MAX_FRAME_SIZE");
     }
     /* Inside of a header block nghttp2 refuses all but its CONTINUATION. */
-    if (!guard->in_block &&
-        (!stream_check(guard, type, flags, id, out) || !priority_check(guard, type, id, out))) {
-        return false;
+    if (!guard->in_block) {
+        if (!stream_check(guard, type, flags, id, out)) {
+            return false;
+        }
+        if (type == FRAME_PRIORITY && !priority_check(head, head_len, id, out)) {
+            return false;
+        }
     }
     if (type == FRAME_HEADERS || type == FRAME_PUSH_PROMISE || type == FRAME_CONTINUATION) {
         guard->in_block = (flags & FLAG_END_HEADERS) == 0;
@@ -221,17 +218,41 @@ void h2_guard_init(struct h2_guard *guard, bool is_server)
     budget_init(&guard->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
 }
 
-/* Takes bytes of a head off the front of `in`; true when it is whole. */
-static bool head_take(struct h2_guard *guard, struct slice *in)
+/* Gathers a head that comes in pieces; NULL: it is not whole yet. */
+static const uint8_t *head_gather(struct h2_guard *guard, struct slice *in)
 {
-    while (guard->head_len < head_want(guard) && in->len > 0) {
-        size_t part = (size_t)(head_want(guard) - guard->head_len);
+    size_t want = GUARD_HEAD_LEN;
+    for (;;) {
+        want = guard->head_len < GUARD_HEAD_LEN ? GUARD_HEAD_LEN : head_want(guard->head);
+        size_t part = want - guard->head_len;
+        if (part == 0) {
+            return guard->head;
+        }
+        if (in->len == 0) {
+            return NULL;
+        }
         part = in->len < part ? in->len : part;
         memcpy(guard->head + guard->head_len, in->data, part);
         guard->head_len += (uint8_t)part;
         *in = slice_skip(*in, part);
     }
-    return guard->head_len == head_want(guard);
+}
+
+/* The head at the front of *in, which moves behind it: where it lies, or gathered. */
+static const uint8_t *head_take(struct h2_guard *guard, struct slice *in, size_t *len_out)
+{
+    const uint8_t *head = in->data;
+    if (guard->head_len == 0 && in->len >= GUARD_HEAD_MAX) {
+        *len_out = head_want(head);
+        *in = slice_skip(*in, *len_out);
+        return head;
+    }
+    head = head_gather(guard, in);
+    *len_out = guard->head_len;
+    if (head != NULL) {
+        guard->head_len = 0;
+    }
+    return head;
 }
 
 size_t h2_guard_pass(struct h2_guard *guard, struct slice in, uint64_t now_ns,
@@ -245,14 +266,13 @@ size_t h2_guard_pass(struct h2_guard *guard, struct slice in, uint64_t now_ns,
             in = slice_skip(in, part);
         } else {
             size_t at = len - in.len;
-            if (head_take(guard, &in)) {
-                if (!head_check(guard, now_ns, out)) {
-                    return at;
-                }
-                guard->head_len = 0;
+            size_t head_len;
+            const uint8_t *head = head_take(guard, &in, &head_len);
+            if (head != NULL && !head_check(guard, head, head_len, now_ns, out)) {
+                return at;
             }
         }
-        guard->has_begun = guard->has_begun || (guard->skip == 0 && guard->type != UINT8_MAX);
+        guard->has_begun |= guard->skip == 0 && guard->type != UINT8_MAX;
     }
     return len;
 }

@@ -105,15 +105,14 @@ int ctl__exec(struct ctl *ctl, const struct ctl_exec *exec, struct errbuf *why);
 /* CTL_OK, or prints "<format> not supported as output format" and returns CTL_BAD_FEATURE. */
 int ctl__shown(struct ctl *ctl, enum err err);
 
-#define CTL_WATCH_FLAGS 5
-extern const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS];
-
 /* ctl__setup(), then what --endpoints says, or with --cluster what the members advertise. */
 int ctl__endpoints(struct ctl *ctl, const struct command_call *call, const char *const **out,
                    size_t *count_out);
 /* Asks one endpoint alone, within --command-timeout. rpc->reply stays NULL when it did not answer;
  * an exit code other than CTL_OK ends the command. */
 int ctl__ask(struct ctl *ctl, const char *endpoint, struct ctl_rpc *rpc);
+#define CTL_WATCH_FLAGS 5
+extern const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS];
 
 bool ctl__member_list(struct ctl *ctl, struct client *client, bool is_serializable,
                       struct ctl_rpc *rpc);
@@ -128,7 +127,6 @@ int ctl__main(const struct command *root, int argc, const char *const *argv,
 command_run_fn ctl__put_run, ctl__get_run, ctl__del_run, ctl__compaction_run;
 command_run_fn ctl__txn_run;
 command_run_fn ctl__watch_run;
-command_run_fn ctl__lock_run, ctl__elect_run;
 command_run_fn ctl__health_run, ctl__status_run, ctl__hashkv_run;
 command_run_fn ctl__member_list_run;
 command_run_fn ctl__lease_grant_run, ctl__lease_revoke_run, ctl__lease_time_run;

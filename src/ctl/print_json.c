@@ -35,6 +35,13 @@ static void show_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *al
     message_line(p, alarms);
 }
 
+static void show_lease_revoke(struct printer *p, int64_t id,
+                              const Etcdserverpb__LeaseRevokeResponse *revoke)
+{
+    UNUSED(id);
+    message_line(p, revoke);
+}
+
 /* clientv3's own struct, whose fields have no names for JSON. Its end without a server (no header)
  * has a nil slice of events. */
 static void show_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
@@ -50,13 +57,6 @@ static void show_watch(struct printer *p, const Etcdserverpb__WatchResponse *wat
     buf_printf(p->out, ",\"CompactRevision\":%lld,\"Canceled\":%s,\"Created\":%s}\n",
                (long long)watch->compact_revision, watch->canceled ? "true" : "false",
                watch->created ? "true" : "false");
-}
-
-static void show_lease_revoke(struct printer *p, int64_t id,
-                              const Etcdserverpb__LeaseRevokeResponse *revoke)
-{
-    UNUSED(id);
-    message_line(p, revoke);
 }
 
 static void show_string(struct printer *p, const char *text)

@@ -24,8 +24,9 @@ static void protobuf_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn
 /* etcdctl makes a new message of what clientv3 keeps: no id, no reason, always a header. */
 static void protobuf_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
 {
-    Etcdserverpb__WatchResponse copy = ETCDSERVERPB__WATCH_RESPONSE__INIT;
+    Etcdserverpb__WatchResponse copy;
     Etcdserverpb__ResponseHeader header = *print__header(watch->header);
+    etcdserverpb__watch_response__init(&copy);
     copy.header = &header;
     copy.created = watch->created;
     copy.canceled = watch->canceled;

@@ -21,9 +21,9 @@ static void call_recycle(struct outq_owner *owner)
 {
     struct grpc_call *call = CONTAINER_OF(owner, struct grpc_call, owner);
     struct http_server *server = call->server;
-    ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->is_running &&
-           !call->has_source);
+    ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
     ASSERT(call->packer == NULL);
+    ASSERT(list_empty(&call->run_link) && list_empty(&call->wait_link));
     ASSERT(!timer_running(&call->timer));
     server->calls_live--;
     if (call->field_cap > CALL_FIELDS_INLINE) {
@@ -107,6 +107,7 @@ struct grpc_call *grpc_call__new(struct http_server *server)
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
     list_init(&call->wait_link);
+    list_init(&call->run_link);
     list_init(&call->again_link);
     list_init(&call->link);
     server->calls_live++;
@@ -154,18 +155,23 @@ static void queued_update(struct grpc_call *call)
     }
 }
 
-void grpc_call__running(struct grpc_call *call, bool is_running)
+void grpc_call__run_begin(struct grpc_call *call)
 {
     struct http_conn *conn = call->conn;
-    if (conn == NULL || call->is_running == is_running) {
-        return;
+    if (conn != NULL) {
+        call->ran_at = loop_now(call->server->loop);
+        list_add_tail(&conn->running, &call->run_link);
+        conn->running_count++;
     }
-    call->is_running = is_running;
-    if (is_running) {
-        conn->running++;
-    } else {
-        ASSERT(conn->running > 0);
-        conn->running--;
+}
+
+void grpc_call__run_end(struct grpc_call *call)
+{
+    struct http_conn *conn = call->conn;
+    if (conn != NULL && !list_empty(&call->run_link)) {
+        ASSERT(conn->running_count > 0);
+        list_del(&call->run_link);
+        conn->running_count--;
         grpc_call__wake(conn);
     }
 }
@@ -189,7 +195,7 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     grpc_call__hold(call, 0);
     outq_clear(&call->body);
     queued_update(call);
-    grpc_call__running(call, false);
+    grpc_call__run_end(call);
     list_del(&call->wait_link);
     if (call->has_handler) {
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
@@ -628,7 +634,7 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
 {
     ASSERT(call->has_handler);
     call->has_handler = false;
-    grpc_call__running(call, false);
+    grpc_call__run_end(call);
     if (grpc_call__is_local(call)) {
         grpc_call__local_finish(call, status, message);
     } else if (!call->is_canceled && call->conn != NULL) {

@@ -42,6 +42,8 @@ struct grpc_call {
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
     struct list wait_link;   /* conn->waiting */
+    struct list run_link;    /* conn->running */
+    mono_ns ran_at;          /* when its handler began */
     struct list again_link;  /* server->again_hungry or again_served */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
@@ -73,7 +75,6 @@ struct grpc_call {
     bool is_paused;
     bool has_message;          /* unary: delivered, or waiting */
     struct slice wait_message; /* while in conn->waiting */
-    bool is_running;           /* in conn->running */
     bool is_half_closed;
     bool half_close_told;
 
@@ -111,7 +112,9 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why);
 /* Tells the handler, if there is one that has not been told. */
 void grpc_call__cancel(struct grpc_call *call, enum grpc_status why);
 void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why);
-void grpc_call__running(struct grpc_call *call, bool is_running);
+/* In and out of conn->running; ending it again does nothing. */
+void grpc_call__run_begin(struct grpc_call *call);
+void grpc_call__run_end(struct grpc_call *call);
 void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);

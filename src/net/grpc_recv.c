@@ -291,7 +291,8 @@ static bool lies_in(struct slice part, const struct buf *buf)
 
 static bool may_run(const struct http_conn *conn)
 {
-    return conn->running < CONN_RUNNING_MAX && conn->queued < CONN_QUEUED_MAX;
+    return conn->running_count < conn->server->options.running_max &&
+           conn->queued < CONN_QUEUED_MAX;
 }
 
 /* Hands a unary call's one message to its handler. */
@@ -302,10 +303,19 @@ static void message_run(struct grpc_call *call, struct slice message)
         return;
     }
     if (call->method->kind == GRPC_UNARY) {
-        grpc_call__running(call, true);
+        grpc_call__run_begin(call);
     }
     handler_take(call);
     call->method->handler->message(call, message);
+}
+
+static void wait_arm(struct http_conn *conn)
+{
+    if (!list_empty(&conn->waiting) && !list_empty(&conn->running) &&
+        !timer_running(&conn->wait_timer)) {
+        struct grpc_call *first = CONTAINER_OF(conn->running.next, struct grpc_call, run_link);
+        timer_start(conn->server->loop, &conn->wait_timer, first->ran_at + CALL_PATIENCE_NS);
+    }
 }
 
 void grpc_call__on_wait_task(struct task *task)
@@ -316,6 +326,24 @@ void grpc_call__on_wait_task(struct task *task)
             CONTAINER_OF(list_pop(&conn->waiting), struct grpc_call, wait_link);
         message_run(call, call->wait_message);
     }
+    if (!conn->stream.is_dead) {
+        wait_arm(conn);
+    }
+}
+
+/* Those that have run for long do not count any more; the others will be looked at in time. */
+void grpc_call__on_wait_timer(struct timer *timer)
+{
+    struct http_conn *conn = CONTAINER_OF(timer, struct http_conn, wait_timer);
+    mono_ns now = loop_now(conn->server->loop);
+    while (!list_empty(&conn->running)) {
+        struct grpc_call *call = CONTAINER_OF(conn->running.next, struct grpc_call, run_link);
+        if (call->ran_at + CALL_PATIENCE_NS > now) {
+            break;
+        }
+        grpc_call__run_end(call);
+    }
+    wait_arm(conn);
 }
 
 void grpc_call__wake(struct http_conn *conn)
@@ -348,6 +376,7 @@ static void on_message(struct grpc_call *call, struct grpc_frame frame)
     } else {
         call->wait_message = message;
         list_add_tail(&conn->waiting, &call->wait_link);
+        wait_arm(conn);
     }
 }
 

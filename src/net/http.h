@@ -28,6 +28,7 @@ typedef void http_fn(struct http_request *request, void *ctx);
 struct http_options {
     uint32_t grpc_message_max;     /* 2 MiB: 1.5 MiB of request and 512 KiB of overhead */
     uint32_t streams_max;          /* per connection: 2^32-1, as etcd: not announced */
+    size_t running_max;            /* 1000: unary calls at once on one connection; others wait */
     size_t http_body_max;          /* 4 MiB */
     uint64_t head_timeout_ns;      /* 10 s: a preface or a request head that does not complete */
     uint64_t idle_timeout_ns;      /* HTTP/1 keep-alive: none */

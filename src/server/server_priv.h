@@ -9,6 +9,7 @@
 #include "server/ids.h"
 #include "server/node.h"
 #include "state/lease.h"
+#include "state/watch.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -42,6 +43,7 @@ struct server_units {
 
 struct lease_desk;
 struct server_metrics;
+struct server_watch;
 struct snapshotter;
 
 /* What the last report of each said (server_space.c). */
@@ -83,6 +85,7 @@ struct server {
     struct backend *backend;
     struct lessor *lessor;
     struct mvcc *mvcc;
+    struct server_watch *watch;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
@@ -263,6 +266,15 @@ void server_space_backend(void *ctx, enum backend_space space, const char *why);
 void server_space_snapshot(struct server *server, bool is_short, const char *why);
 /* May a client's write go on that costs so much of the quota? */
 bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost);
+
+/* server_watch.c */
+void server__watch_open(struct server *server);
+void server__watch_stop(struct server *server);
+void server__watch_close(struct server *server); /* every stream is closed */
+void server__watch_changed(void *ctx, int64_t revision, const struct mvcc_change *changes,
+                           size_t count);
+/* What this turn has changed goes to those who watch. */
+void server__watch_flush(struct server *server);
 
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);

@@ -10,9 +10,15 @@
 
 /* ---- groups --------------------------------------------------------------------------------- */
 
+static size_t group_size(bool is_exact)
+{
+    return is_exact ? offsetof(struct watch_group, at) + sizeof(struct map_node)
+                    : sizeof(struct watch_group);
+}
+
 static struct slice group_key(const struct watch_group *group)
 {
-    return slice_of(group->key, group->key_len);
+    return slice_of((const uint8_t *)group + group_size(group->is_exact), group->key_len);
 }
 
 struct key_range watch__group_range(const struct watch_group *group)
@@ -54,18 +60,21 @@ static struct watch_group *group_new(struct watch_hub *hub, const struct key_ran
 {
     struct slice key = range->from;
     struct slice end = range->kind == KEY_SPAN ? range->end : SLICE_EMPTY;
-    struct watch_group *group = mem_alloc(sizeof(*group) + key.len + end.len);
-    *group = (struct watch_group){.is_exact = range->kind == KEY_ONE, .key_len = key.len};
+    size_t size = group_size(range->kind == KEY_ONE);
+    struct watch_group *group = mem_zalloc(size + key.len + end.len);
+    uint8_t *bytes = (uint8_t *)group + size;
+    group->is_exact = range->kind == KEY_ONE;
+    group->key_len = key.len;
     list_init(&group->synced);
-    memcpy(group->key, key.data, key.len);
+    memcpy(bytes, key.data, key.len);
     if (end.len > 0) {
-        memcpy(group->key + key.len, end.data, end.len);
+        memcpy(bytes + key.len, end.data, end.len);
     }
     if (group->is_exact) {
         map_insert(&hub->exact, &group->at.exact, hash64(hub->options.hash_seed, key));
     } else {
         group->at.spans.from = group_key(group);
-        group->at.spans.end = slice_of(group->key + key.len, end.len);
+        group->at.spans.end = slice_of(bytes + key.len, end.len);
         itree_insert(&hub->spans, &group->at.spans);
     }
     return group;

@@ -142,7 +142,7 @@ def peak_reset(server):
         pass
 
 
-TOTAL_MIB = 320
+TOTAL_MIB = 640
 
 
 def attack_on(server, mib=32):
