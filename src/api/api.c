@@ -90,8 +90,8 @@ struct http_server *api_http_server(struct api *api, enum api_listener kind)
         .grpc_ctx = api,
     };
     struct http_server *server = http_server_new(api->options.env, api->options.loop, &options);
-    if (!options.grpc_off) {
-        api__add_services(api, server);
+    if (kind != API_METRICS && kind != API_PEER) {
+        api__add_services(api, server); /* for the gateway too */
     }
     ASSERT(api->server_count < ARRAY_LEN(api->servers));
     api->servers[api->server_count++] = server;
