@@ -56,11 +56,13 @@ test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stoc
 	@tools/run-tests
 
 test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
+	@ETCDC_LONG=1 build/asan/test/server_crash_test
 	@ETCDC_LONG=1 tools/run-tests e2e exchange
 	@ETCDC_LONG=1 tools/run-tests e2e kill
 	@ETCDC_LONG=1 tools/run-tests e2e failpoint
 	@ETCDC_LONG=1 tools/run-tests e2e power
 	@ETCDC_LONG=1 tools/run-tests e2e bitrot
+	@ETCDC_LONG=1 tools/run-tests e2e watch_test
 	@tools/fuzz-all $(TIME)
 
 check: test ## the same as `make test`

@@ -81,28 +81,31 @@ static void http_line(struct gateway *gateway, struct slice json)
     if (!gateway->has_begun) {
         http_begin(gateway, 200);
     }
-    http_reply_write(gateway->request, json);
-    http_reply_write(gateway->request, SLICE("\n"));
+    http_reply_write(gateway->request, json); /* one chunk: some clients take each for a message */
 }
 
+/* The gateway lies in the request's arena and may go with the reply: its buffers are taken out. */
 static void http_end(struct gateway *gateway, enum grpc_status status, struct slice error)
 {
     struct http_request *request = gateway->request;
     const struct web *web = gateway->web;
+    struct buf line = gateway->line;
     bool is_unary = gateway->row->kind == GRPC_UNARY;
     if (is_unary && status == GRPC_OK) {
         const struct http_field fields[] = {
             {SLICE("Content-Type"), SLICE(JSON_TYPE)},
             {SLICE("Grpc-Metadata-Content-Type"), SLICE("application/grpc")},
         };
-        web__reply_fields(web, request, 200, fields, ARRAY_LEN(fields), buf_slice(&gateway->line));
+        buf_init(&gateway->line);
         gateway__free(gateway);
+        web__reply_fields(web, request, 200, fields, ARRAY_LEN(fields), buf_slice(&line));
+        buf_fini(&line);
         return;
     }
     if (is_unary || !gateway->has_begun) {
         /* A stream that never began still answers as one; an empty one has an empty body. */
-        web__reply(web, request, http_status_of(status), JSON_TYPE, error);
         gateway__free(gateway);
+        web__reply(web, request, http_status_of(status), JSON_TYPE, error);
         return;
     }
     if (error.len > 0) {
@@ -137,7 +140,7 @@ static void on_message(void *ctx, struct slice message)
     buf_reset(&gateway->line);
     buf_append_str(&gateway->line, is_stream ? "{\"result\":" : "");
     pbjson_encode(decoded, PBJSON_PROTO, &gateway->line);
-    buf_append_str(&gateway->line, is_stream ? "}" : "");
+    buf_append_str(&gateway->line, is_stream ? "}\n" : "");
     arena_fini(&arena);
     if (is_stream) {
         gateway->carrier->line(gateway, buf_slice(&gateway->line));
@@ -151,7 +154,7 @@ static void finish(struct gateway *gateway)
     if (gateway->status != GRPC_OK) {
         buf_append_str(&error, is_stream ? "{\"error\":" : "");
         error_json(&error, gateway->status, buf_cstr(&gateway->error));
-        buf_append_str(&error, is_stream ? "}" : "");
+        buf_append_str(&error, is_stream ? "}\n" : "");
     }
     gateway->carrier->end(gateway, gateway->status, buf_slice(&error));
     buf_fini(&error);

@@ -20,10 +20,10 @@ const struct gateway_row *gateway__find(struct slice path);
 /* How an answer leaves: as HTTP/1, or as WebSocket messages (gateway_ws.c). */
 struct gateway;
 struct gateway_carrier {
-    /* One line of an answer. `is_stream`: more may follow. */
+    /* One message of a stream: a line of JSON with its line break. */
     void (*line)(struct gateway *gateway, struct slice json);
-    /* The last word: `error` is empty, or the JSON that tells how the call failed. After it the
-     * gateway is gone. */
+    /* The last word: `error` is empty, or the JSON that tells how the call failed, a line too if it
+     * is a stream's. After it the gateway is gone. */
     void (*end)(struct gateway *gateway, enum grpc_status status, struct slice error);
 };
 

@@ -101,10 +101,17 @@ static void close_socket(struct socket *socket)
     http_reply_end(request);
 }
 
+/* A message needs no line break. */
+static void send_line(struct socket *socket, struct slice json)
+{
+    json.len -= json.data[json.len - 1] == '\n';
+    ws_send_text(socket->ws, json);
+}
+
 static void socket_line(struct gateway *gateway, struct slice json)
 {
     struct socket *socket = socket_of(gateway);
-    ws_send_text(socket->ws, json);
+    send_line(socket, json);
     flush(socket);
 }
 
@@ -112,7 +119,7 @@ static void socket_end(struct gateway *gateway, enum grpc_status status, struct 
 {
     struct socket *socket = socket_of(gateway);
     if (status != GRPC_OK) {
-        ws_send_text(socket->ws, error);
+        send_line(socket, error);
     } else if (gateway->row->kind == GRPC_UNARY) {
         ws_send_text(socket->ws, buf_slice(&gateway->line));
     }

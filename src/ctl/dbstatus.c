@@ -73,10 +73,14 @@ FALLIBLE dbstatus_read(struct disk *disk, const char *path, struct dbstatus *out
     struct bolt *db = NULL;
     struct file_info info;
     struct dbstatus status = {0};
-    TRY(disk_stat(disk, path, &info, why));
+    enum err err = disk_stat(disk, path, &info, why);
+    if (err == ERR_NOT_FOUND) {
+        return errf(why, err, "stat %s: no such file or directory", path);
+    }
+    TRY(err);
     TRY(bolt_open(disk, path, &options, &db, why));
     struct bolt_tx *tx = bolt_read_begin(db);
-    enum err err = read_all(tx, &status, why);
+    err = read_all(tx, &status, why);
     bolt_read_end(&tx);
     bolt_close(&db);
     TRY(err);

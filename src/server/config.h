@@ -266,13 +266,14 @@ const char *config_gate_name(enum config_gate gate);
 FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, struct errbuf *why);
 
 /* The same for a member that a tool founds, without a configuration. */
-struct founding {
+struct config_founding {
     struct arena *arena; /* of the result */
     const char *name;
     const char *initial_cluster;
     const struct url_list *advertised; /* --initial-advertise-peer-urls */
 };
-FALLIBLE founding_check(const struct founding *founding, struct url_map *out, struct errbuf *why);
+FALLIBLE config_check_founding(const struct config_founding *founding, struct url_map *out,
+                               struct errbuf *why);
 
 /* ---- the data directory ------------------------------------------------------------------------
  */

@@ -18,7 +18,7 @@ static bool list_has(const struct url_list *list, const char *text)
 }
 
 /* ["a" "b"], as Go's %q shows a list. */
-static const char *quote_list(const struct founding *f, const struct url_list *list)
+static const char *quote_list(const struct config_founding *f, const struct url_list *list)
 {
     struct buf text = {0};
     buf_append_byte(&text, '[');
@@ -33,7 +33,7 @@ static const char *quote_list(const struct founding *f, const struct url_list *l
 
 /* Why two lists differ, in netutil's words. Names are not looked up: two names of one address are
  * two URLs to us, where etcd would ask the DNS. */
-static const char *difference(const struct founding *f, const struct url_list *advertised,
+static const char *difference(const struct config_founding *f, const struct url_list *advertised,
                               const struct url_list *initial)
 {
     struct arena *arena = f->arena;
@@ -51,7 +51,7 @@ static const char *difference(const struct founding *f, const struct url_list *a
 }
 
 /* "name=url,..." of the URLs in `list` that `other` lacks, or NULL. */
-static const char *missing(const struct founding *f, const struct url_list *list,
+static const char *missing(const struct config_founding *f, const struct url_list *list,
                            const struct url_list *other, const char *prefix)
 {
     struct buf text = {0};
@@ -69,7 +69,7 @@ static const char *missing(const struct founding *f, const struct url_list *list
 }
 
 /* ServerConfig.advertiseMatchesCluster. */
-static enum err check_advertised(const struct founding *f, const struct url_list *initial,
+static enum err check_advertised(const struct config_founding *f, const struct url_list *initial,
                                  struct errbuf *why)
 {
     struct arena *arena = f->arena;
@@ -117,7 +117,8 @@ static bool has_duplicate(const struct url_map *map)
     return false;
 }
 
-FALLIBLE founding_check(const struct founding *f, struct url_map *out, struct errbuf *why)
+FALLIBLE config_check_founding(const struct config_founding *f, struct url_map *out,
+                               struct errbuf *why)
 {
     struct url_map map;
     if (url_map_parse(f->arena, slice_str(f->initial_cluster), &map, why) != ERR_OK) {
@@ -143,7 +144,7 @@ FALLIBLE founding_check(const struct founding *f, struct url_map *out, struct er
 
 FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, struct errbuf *why)
 {
-    struct founding founding = {
+    struct config_founding founding = {
         .arena = &config->priv->arena,
         .name = config->name,
         .initial_cluster = config->initial_cluster,
@@ -154,7 +155,7 @@ FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, stru
                     "--initial-cluster-state=existing: joining a running cluster is not built yet; "
                     "start with new, or on the member's own data directory");
     }
-    return founding_check(&founding, out, why);
+    return config_check_founding(&founding, out, why);
 }
 
 /* ---- the data directory

@@ -303,6 +303,7 @@ static void on_persist(struct hook *hook)
     run_reads(server);
     lease_desk_do_due(server->leases);
     call_done(server);
+    server__watch_flush(server);
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
@@ -465,13 +466,17 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
     struct mvcc_options options = {
         .backend = server->backend,
         .hash_seed = env_random_u64(server->options.env),
-        .hooks = {.ctx = server, .attach = on_attach, .compacted = on_compacted},
+        .hooks = {.ctx = server,
+                  .attach = on_attach,
+                  .changed = server__watch_changed,
+                  .compacted = on_compacted},
         .compact_batch_limit = (uint32_t)config_compaction_batch_limit(server->config),
         .compact_sleep_ms =
             (uint32_t)(config_compaction_sleep_ns(server->config) / (int64_t)NS_PER_MS),
     };
     TRY(lessor_open(&leases, &server->lessor, why));
     TRY(mvcc_open(&options, &server->mvcc, why));
+    server__watch_open(server);
     TRY(alarms_open(server->backend, &server->alarms, why));
     TRY(refuse_auth(server, why));
     struct apply_options apply = {
@@ -568,6 +573,7 @@ static void on_stopping(struct hook *hook)
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     loop_task_remove(&server->kick_task);
+    server__watch_stop(server);
     server->stopped(server->stopped_ctx);
 }
 
@@ -610,6 +616,7 @@ void server_free(struct server **server)
     lease_desk_free(&s->leases);
     apply_free(&s->apply);
     alarms_close(&s->alarms);
+    server__watch_close(s);
     mvcc_close(&s->mvcc);
     lessor_close(&s->lessor);
     backend_close(&s->backend);
@@ -640,6 +647,11 @@ uint64_t server_cluster_id(const struct server *server)
 const struct member_set *server_members(const struct server *server)
 {
     return server->members;
+}
+
+struct reply_header server_header(const struct server *server)
+{
+    return apply_header(server->apply);
 }
 
 uint64_t server_leader(const struct server *server)

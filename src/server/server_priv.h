@@ -9,6 +9,7 @@
 #include "server/ids.h"
 #include "server/node.h"
 #include "state/lease.h"
+#include "state/watch.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -42,6 +43,7 @@ struct server_units {
 
 struct lease_desk;
 struct server_metrics;
+struct server_watch;
 struct snapshotter;
 
 /* What the last report of each said (server_space.c). */
@@ -57,8 +59,11 @@ struct server_space {
 struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
-    const Etcdserverpb__DeleteRangeRequest *message;
+    const void *message;            /* a DeleteRangeRequest, or a LeaseRevokeRequest */
     struct apply_delete work;
+    bool is_revoke;
+    lease_id lease; /* whose keys go */
+    bool is_suspended;
     mono_ns began;
 };
 
@@ -83,6 +88,7 @@ struct server {
     struct backend *backend;
     struct lessor *lessor;
     struct mvcc *mvcc;
+    struct server_watch *watch;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
@@ -163,6 +169,10 @@ static inline struct banner_member server__banner(const struct server *server)
 /* server_boot.c */
 FALLIBLE server__boot(struct server *server, struct errbuf *why);
 
+/* server_origin.c: the database is not of a newer etcd, nor of another cluster than the log.
+ * ERR_UNSUPPORTED, ERR_INVALID. */
+FALLIBLE server__check_origin(struct server *server, struct errbuf *why);
+
 /* server_entry.c */
 raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
 /* Goes on with what the last turn left. */
@@ -211,7 +221,9 @@ void lease_desk_choose_id(struct lease_desk *desk, struct server_request *reques
 /* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
 void lease_desk_run(struct lease_desk *desk, struct server_request *request);
 
-/* server_lease_list.c: REQUEST_LEASE_LIST */
+/* server_lease_list.c: REQUEST_LEASE_LIST, and REQUEST_LEASE_TIME_TO_LIVE with the keys of a lease,
+ * which exists */
+void server__lease_keys(struct server *server, struct server_request *request);
 void server__lease_list(struct server *server, struct server_request *request);
 
 /* server_local.c */
@@ -224,6 +236,8 @@ void server__defragment(struct server *server, struct server_request *request);
 /* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
 void server__delete(struct server *server, struct server_request *request,
                     const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
+void server__revoke(struct server *server, struct server_request *request,
+                    const Etcdserverpb__LeaseRevokeRequest *message);
 /* Goes on. True when it is done and answered. */
 bool server__delete_step(struct server *server);
 
@@ -263,6 +277,15 @@ void server_space_backend(void *ctx, enum backend_space space, const char *why);
 void server_space_snapshot(struct server *server, bool is_short, const char *why);
 /* May a client's write go on that costs so much of the quota? */
 bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost);
+
+/* server_watch.c */
+void server__watch_open(struct server *server);
+void server__watch_stop(struct server *server);
+void server__watch_close(struct server *server); /* every stream is closed */
+void server__watch_changed(void *ctx, int64_t revision, const struct mvcc_change *changes,
+                           size_t count);
+/* What this turn has changed goes to those who watch. */
+void server__watch_flush(struct server *server);
 
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);

@@ -81,13 +81,13 @@ static FALLIBLE found_cluster(struct restore *r)
     struct url_list advertised;
     struct url_map map;
     TRY(url_list_parse(&r->arena, slice_str(r->options->peer_urls), &advertised, r->why));
-    struct founding founding = {
+    struct config_founding founding = {
         .arena = &r->arena,
         .name = r->options->name,
         .initial_cluster = r->options->initial_cluster,
         .advertised = &advertised,
     };
-    TRY(founding_check(&founding, &map, r->why));
+    TRY(config_check_founding(&founding, &map, r->why));
     return add_members(r, &map);
 }
 
@@ -185,6 +185,9 @@ static FALLIBLE copy_database(struct restore *r)
     struct file *source = NULL;
     struct file *target = NULL;
     enum err err = disk_open(r->disk, r->options->snapshot_path, FILE_READ, &source, r->why);
+    if (err == ERR_NOT_FOUND) {
+        return errf(r->why, err, "open %s: no such file or directory", r->options->snapshot_path);
+    }
     if (err == ERR_OK) {
         err = disk_open(r->disk, r->temporary, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &target,
                         r->why);

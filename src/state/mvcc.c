@@ -75,6 +75,10 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
                             "bucket key has a key of %zu bytes that is no revision", key.len);
         return false;
     }
+    if (mvcc__is_bump(value, is_tombstone) && revision_cmp(rev, restore->last) > 0) {
+        restore->last = rev;
+        return true;
+    }
     bool is_row = mvcc_row_parse(value, &row) == ERR_OK && row.key.len > 0;
     if (!is_row || value.len > UINT32_MAX) {
         restore->err =
@@ -375,7 +379,9 @@ void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete)
 {
     ASSERT(store->is_writing);
     ASSERT(!store->is_suspended);
-    keyindex_iter_pause(&delete->iter);
+    if (delete != NULL) {
+        keyindex_iter_pause(&delete->iter);
+    }
     store->is_suspended = true;
 }
 
@@ -646,6 +652,9 @@ static bool check_row(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
     ASSERT(err == ERR_OK);
+    if (mvcc__is_bump(value, check->is_tombstone)) {
+        return true;
+    }
     mvcc__parse(check->store, check->rev, value, &row);
     ASSERT(check->is_tombstone || row.mod == check->rev.main);
     check->is_known = false;

@@ -7,12 +7,20 @@
 
 #define STREAM_WATCHERS_DEFAULT ((size_t)1000000)
 #define STREAM_KEY_BYTES_DEFAULT ((size_t)64 * 1024 * 1024)
+#define WATCHERS_DEFAULT ((size_t)16 * 1024 * 1024)
+#define KEY_BYTES_DEFAULT ((size_t)1024 * 1024 * 1024)
 
 /* ---- groups --------------------------------------------------------------------------------- */
 
+static size_t group_size(bool is_exact)
+{
+    return is_exact ? offsetof(struct watch_group, at) + sizeof(struct map_node)
+                    : sizeof(struct watch_group);
+}
+
 static struct slice group_key(const struct watch_group *group)
 {
-    return slice_of(group->key, group->key_len);
+    return slice_of((const uint8_t *)group + group_size(group->is_exact), group->key_len);
 }
 
 struct key_range watch__group_range(const struct watch_group *group)
@@ -54,18 +62,21 @@ static struct watch_group *group_new(struct watch_hub *hub, const struct key_ran
 {
     struct slice key = range->from;
     struct slice end = range->kind == KEY_SPAN ? range->end : SLICE_EMPTY;
-    struct watch_group *group = mem_alloc(sizeof(*group) + key.len + end.len);
-    *group = (struct watch_group){.is_exact = range->kind == KEY_ONE, .key_len = key.len};
+    size_t size = group_size(range->kind == KEY_ONE);
+    struct watch_group *group = mem_zalloc(size + key.len + end.len);
+    uint8_t *bytes = (uint8_t *)group + size;
+    group->is_exact = range->kind == KEY_ONE;
+    group->key_len = key.len;
     list_init(&group->synced);
-    memcpy(group->key, key.data, key.len);
+    memcpy(bytes, key.data, key.len);
     if (end.len > 0) {
-        memcpy(group->key + key.len, end.data, end.len);
+        memcpy(bytes + key.len, end.data, end.len);
     }
     if (group->is_exact) {
         map_insert(&hub->exact, &group->at.exact, hash64(hub->options.hash_seed, key));
     } else {
         group->at.spans.from = group_key(group);
-        group->at.spans.end = slice_of(group->key + key.len, end.len);
+        group->at.spans.end = slice_of(bytes + key.len, end.len);
         itree_insert(&hub->spans, &group->at.spans);
     }
     return group;
@@ -159,6 +170,7 @@ void watch__free_watcher(struct watcher *watcher)
         stream->progress_count--;
     }
     stream->key_bytes -= key_bytes(&range);
+    hub->key_bytes -= key_bytes(&range);
     hub->watcher_count--;
     watch__group_unref(hub, watcher->group);
     mem_free(watcher);
@@ -217,7 +229,9 @@ static FALLIBLE check_request(struct watch_stream *stream, const struct watch_re
         return ERR_COMPACTED;
     }
     if (stream->ids.count >= options->stream_watchers_max ||
-        key_bytes(range) > options->stream_key_bytes_max - stream->key_bytes) {
+        stream->hub->watcher_count >= options->watchers_max ||
+        key_bytes(range) > options->stream_key_bytes_max - stream->key_bytes ||
+        key_bytes(range) > options->key_bytes_max - stream->hub->key_bytes) {
         return ERR_TOO_LARGE;
     }
     return ERR_OK;
@@ -272,6 +286,7 @@ FALLIBLE watch_create(struct watch_stream *stream, const struct watch_request *r
     int64_t next = request->start_revision == 0 ? hub->revision + 1 : request->start_revision;
     struct watcher *watcher = watcher_new(stream, group, request, next);
     stream->key_bytes += key_bytes(&range);
+    hub->key_bytes += key_bytes(&range);
     watch__set_state(watcher, next > hub->revision ? WATCHER_SYNCED : WATCHER_BEHIND);
     *id_out = watcher->id;
     return ERR_OK;
@@ -354,16 +369,21 @@ static bool starts_before(const struct heap_node *a, const struct heap_node *b)
            CONTAINER_OF_CONST(y, struct watcher, extra)->next;
 }
 
+static void set_default(size_t *limit, size_t value)
+{
+    if (*limit == 0) {
+        *limit = value;
+    }
+}
+
 struct watch_hub *watch_hub_new(const struct watch_options *options)
 {
     struct watch_hub *hub = NEW(struct watch_hub);
     hub->options = *options;
-    if (hub->options.stream_watchers_max == 0) {
-        hub->options.stream_watchers_max = STREAM_WATCHERS_DEFAULT;
-    }
-    if (hub->options.stream_key_bytes_max == 0) {
-        hub->options.stream_key_bytes_max = STREAM_KEY_BYTES_DEFAULT;
-    }
+    set_default(&hub->options.stream_watchers_max, STREAM_WATCHERS_DEFAULT);
+    set_default(&hub->options.stream_key_bytes_max, STREAM_KEY_BYTES_DEFAULT);
+    set_default(&hub->options.watchers_max, WATCHERS_DEFAULT);
+    set_default(&hub->options.key_bytes_max, KEY_BYTES_DEFAULT);
     if (hub->options.step_cost == 0) {
         hub->options.step_cost = STEP_COST;
     }

@@ -67,17 +67,18 @@ struct watch_hits {
     uint32_t last;
 };
 
+/* Allocated as far as its kind of node goes; the bytes of the key, and of the end, lie behind that:
+ * of groups of single keys there may be a million. */
 struct watch_group {
     struct list synced;
+    struct watch_hits hits[WINDOW_COUNT];
     uint32_t refs; /* one for each watcher, and while a loop walks over it */
     bool is_exact;
-    struct watch_hits hits[WINDOW_COUNT];
     size_t key_len;
     union {
         struct map_node exact;   /* in hub->exact */
         struct itree_node spans; /* in hub->spans */
     } at;
-    uint8_t key[]; /* and behind it the end */
 };
 
 enum watch_state {
@@ -208,6 +209,7 @@ struct watch_hub {
 
     size_t stream_count;
     size_t watcher_count;
+    size_t key_bytes; /* of all watchers, shared or not */
     size_t behind_count;
     uint64_t event_count;
     uint64_t row_count;
