@@ -475,6 +475,7 @@ enum err client_new(struct env *env, struct loop *loop, const struct client_opti
     arena_init(&client->arena);
     list_init(&client->calls);
     list_init(&client->streams);
+    list_init(&client->rpcs);
     task_init(&client->login_task, login_not_needed);
     client->request_max = limit_or(options->request_max, CLIENT_REQUEST_MAX);
     client->reply_max = limit_or(options->reply_max, CLIENT_REPLY_MAX);
@@ -516,6 +517,7 @@ void client_free(struct client **out)
         timer_stop(client->loop, &CONTAINER_OF(node, struct client_call, link)->timer);
         list_del(node);
     }
+    client__rpcs_free(client);
     loop_task_remove(&client->login_task);
     buf_fini(&client->token);
     buf_fini(&client->login_request);

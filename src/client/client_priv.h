@@ -35,6 +35,7 @@ struct client {
     struct buf token;
     struct list calls;
     struct list streams; /* all that have not ended */
+    struct list rpcs;    /* client_rpc.c: all that are under way */
     /* The login in progress. */
     struct client_call login;
     struct buf login_request;
@@ -62,5 +63,6 @@ void client__error_text(uint32_t status, const char *message, bool is_past, stru
 void client__streams_dispatch(struct client *client);
 void client__streams_login_ended(struct client *client, const struct client_result *failure);
 void client__streams_free(struct client *client);
+void client__rpcs_free(struct client *client);
 
 #endif

@@ -173,6 +173,15 @@ enum err file_preallocate(struct file *file, uint64_t len, struct errbuf *why)
     return len == 0 ? ERR_OK : file->disk->ops->preallocate(file, len, why);
 }
 
+enum err file_next_data(struct file *file, uint64_t from, uint64_t *out, struct errbuf *why)
+{
+    if (file->disk->ops->next_data == NULL) {
+        *out = from;
+        return ERR_OK;
+    }
+    return file->disk->ops->next_data(file, from, out, why);
+}
+
 enum err file_truncate(struct file *file, uint64_t len, struct errbuf *why)
 {
     return file->disk->ops->truncate(file, len, why);
@@ -208,6 +217,12 @@ void file_unmap(struct file *file, const uint8_t *base, uint64_t len)
 {
     ASSERT(len > 0);
     file->disk->ops->unmap(file, base, len);
+}
+
+void file_map_forget(struct file *file, const uint8_t *base, uint64_t len)
+{
+    ASSERT(len > 0);
+    file->disk->ops->map_forget(file, base, len);
 }
 
 void file_close(struct file **file)

@@ -33,6 +33,21 @@ static struct file *open_new(const char *path)
     return file;
 }
 
+static uint64_t resident_file_kb(void)
+{
+    char line[256];
+    unsigned long long kb = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    assert_non_null(status);
+    while (fgets(line, sizeof(line), status) != NULL) {
+        if (sscanf(line, "RssFile: %llu", &kb) == 1) {
+            break;
+        }
+    }
+    fclose(status);
+    return kb;
+}
+
 static void collect(const char *name, void *ctx)
 {
     buf_printf(ctx, "%s ", name);
@@ -275,6 +290,27 @@ TEST(posix_disk, a_mapping_sees_later_writes_and_may_reach_past_the_end)
     file_close(&file);
 }
 
+TEST(posix_disk, a_mapping_that_was_forgotten_reads_as_before)
+{
+    struct file *file = open_new(in_dir(test_dir(), "a"));
+    const uint8_t *base;
+    const uint64_t len = 4 << 20;
+    assert_int_equal(file_truncate(file, len, NULL), ERR_OK);
+    assert_int_equal(file_map(file, len, &base, NULL), ERR_OK);
+    assert_int_equal(file_pwrite(file, "z", 1, 5000, NULL), ERR_OK);
+    unsigned sum = 0;
+    for (uint64_t at = 0; at < len; at += 1000) {
+        sum += base[at];
+    }
+    assert_int_equal(sum, 'z');
+    uint64_t before = resident_file_kb();
+    file_map_forget(file, base, len);
+    assert_in_range(before - resident_file_kb(), 3 << 10, 5 << 10);
+    assert_int_equal(base[5000], 'z');
+    file_unmap(file, base, len);
+    file_close(&file);
+}
+
 TEST(posix_disk, a_full_device_and_a_size_limit_are_told_apart)
 {
     struct file *file = NULL;
@@ -335,4 +371,21 @@ TEST(posix_disk, the_descriptor_limit_is_raised_to_the_hard_one)
     posix_process_info(&info);
     assert_true(info.fd_max == before.rlim_max);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* A file system that does not know answers with where it was asked: no less right. */
+TEST(posix_disk, data_are_found_behind_holes)
+{
+    struct file *file = open_new(in_dir(test_dir(), "sparse"));
+    uint64_t at = 7;
+    assert_int_equal(file_preallocate(file, 1 << 20, NULL), ERR_OK);
+    assert_int_equal(file_pwrite(file, "x", 1, 600000, NULL), ERR_OK);
+    assert_int_equal(file_sync(file, NULL), ERR_OK);
+    assert_int_equal(file_next_data(file, 0, &at, NULL), ERR_OK);
+    assert_true(at <= 600000);
+    assert_int_equal(file_next_data(file, 600000, &at, NULL), ERR_OK);
+    assert_int_equal(at, 600000);
+    assert_int_equal(file_next_data(file, (uint64_t)1 << 20, &at, NULL), ERR_OK);
+    assert_int_equal(at, 1 << 20);
+    file_close(&file);
 }

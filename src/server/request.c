@@ -17,6 +17,12 @@ static const struct {
     [REQUEST_HASH_KV] = {"HashKV", false},
     [REQUEST_DEFRAGMENT] = {"Defragment", false},
     [REQUEST_MEMBER_LIST] = {"MemberList", false},
+    [REQUEST_LEASE_GRANT] = {"LeaseGrant", true},
+    [REQUEST_LEASE_REVOKE] = {"LeaseRevoke", true},
+    [REQUEST_LEASE_CHECKPOINT] = {"LeaseCheckpoint", true},
+    [REQUEST_LEASE_LIST] = {"LeaseLeases", false},
+    [REQUEST_LEASE_RENEW] = {"LeaseKeepAlive", false},
+    [REQUEST_LEASE_TIME_TO_LIVE] = {"LeaseTimeToLive", false},
 };
 
 const char *request_kind_name(enum request_kind kind)

@@ -19,10 +19,12 @@
 #include "base/metrics.h"
 #include "env/loop.h"
 #include "server/config.h"
+#include "server/reply.h"
 #include "server/request.h"
 #include "state/member.h"
 
 struct server;
+struct watch_hub;
 
 struct server_options {
     struct env *env;
@@ -30,6 +32,7 @@ struct server_options {
     const struct config *config;
     struct log log;
     struct metrics *metrics;     /* the server's series are added to it */
+    uint64_t wal_segment_bytes;  /* 0: etcd's; for tests, which cannot fill so many */
     void (*on_ready)(void *ctx); /* once: published, clients may be served */
     void *ctx;
 };
@@ -67,10 +70,16 @@ void server_pin_end(struct server_pin **pin);
 /* Whether the database is being defragmented. */
 bool server_is_defragmenting(const struct server *server);
 
+/* Where streams of watchers are opened (state/watch.h): by the Watch service, and by others that
+ * have to wait for a key. They are closed before server_free(). */
+struct watch_hub *server_watch_hub(struct server *server);
+
 /* ---- observers ------------------------------------------------------------------------------ */
 
 uint64_t server_member_id(const struct server *server);
 uint64_t server_cluster_id(const struct server *server);
+/* The header of a reply that is made outside of the server, with the newest revision. */
+struct reply_header server_header(const struct server *server);
 const struct member_set *server_members(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none */
 bool server_is_leader(const struct server *server);

@@ -136,7 +136,9 @@ static FALLIBLE open_backend(struct boot *boot)
         .no_sync = boot->config->unsafe_no_fsync,
         .scrub_interval_ns =
             boot->config->scrub_interval_ns > 0 ? (uint64_t)boot->config->scrub_interval_ns : 0,
+        .reserve_bytes = SERVER_DB_RESERVE_BYTES,
         .on_commit = server_metrics_committed,
+        .on_space = server_space_backend,
         .ctx = server,
     };
     enum err err = backend_open(&options, &server->backend, boot->why);
@@ -172,7 +174,9 @@ static FALLIBLE open_log(struct boot *boot)
         .dir = config_wal_dir(boot->config),
         .unsafe_no_fsync = boot->config->unsafe_no_fsync,
         .synced = server_metrics_wal_synced,
-        .synced_ctx = boot->server,
+        .space_changed = server_space_wal,
+        .ctx = boot->server,
+        .segment_bytes = boot->server->options.wal_segment_bytes,
     };
     struct wal_position start = {.index = boot->snap.index, .term = boot->snap.term};
     TRY(wal_open(&config, start, &boot->wal, &boot->contents, boot->why));
@@ -244,8 +248,8 @@ static FALLIBLE create_log(struct boot *boot)
                                        .cluster_id = boot->server->cluster_id};
     struct buf bytes = {0};
     raftpb_metadata_put(buf_extend(&bytes, raftpb_metadata_size(&metadata)), &metadata);
-    enum err err =
-        wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes), 0, boot->why);
+    enum err err = wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes),
+                              boot->server->options.wal_segment_bytes, boot->why);
     buf_fini(&bytes);
     return err;
 }
@@ -360,6 +364,7 @@ static FALLIBLE boot_member(struct boot *boot)
     }
     TRY(open_log(boot));
     TRY(identity_from_log(boot));
+    TRY(server__check_origin(boot->server, boot->why));
     size_t removed = 0;
     TRY(snap_clean(boot->disk, config_snap_dir(boot->config), boot->snap.index, &removed,
                    boot->why));

@@ -19,6 +19,10 @@ static const double stall_bounds[LOOP_STALL_BUCKETS - 1] = {
     0.000016, 0.000032, 0.000064, 0.000128, 0.000256, 0.000512, 0.001024, 0.002048,
     0.004096, 0.008192, 0.016384, 0.032768, 0.065536, 0.131072, 0.262144};
 
+static const double ttl_bounds[LEASE_TTL_BUCKETS - 1] = {
+    1,    2,    4,     8,     16,    32,     64,     128,    256,     512,     1024,    2048,
+    4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152, 4194304, 8388608};
+
 struct server_metrics {
     struct server *server;
     struct histogram *wal_fsync;
@@ -34,6 +38,8 @@ struct server_metrics {
     struct metric *scrub_inflight;
     struct histogram *snapshot;
     struct histogram *stall;
+    struct metric *stall_max;
+    struct metric *units_max;
     struct histogram *apply[REQUEST_KIND_COUNT][2];
     struct metric *has_leader;
     struct metric *is_leader;
@@ -56,6 +62,11 @@ struct server_metrics {
     struct metric *compact_revision;
     struct metric *compacted_keys;
     struct metric *open_reads;
+    struct metric *leases_granted;
+    struct metric *leases_revoked;
+    struct metric *leases_renewed;
+    struct metric *leases_expired;
+    struct histogram *lease_ttls;
     struct metric *cluster_version;
     struct metric *id;
 };
@@ -107,6 +118,21 @@ static void collect_scrub(struct server_metrics *m)
     metric_set(m->scrub_inflight, scrub.is_under_way);
 }
 
+static void collect_leases(struct server_metrics *m)
+{
+    struct lessor_stats stats;
+    lessor_stats(m->server->lessor, &stats);
+    metric_set(m->leases_granted, (double)stats.granted);
+    metric_set(m->leases_revoked, (double)stats.revoked);
+    metric_set(m->leases_renewed, (double)stats.renewed);
+    metric_set(m->leases_expired, (double)stats.expired);
+    for (size_t i = 0; i < LEASE_TTL_BUCKETS; i++) {
+        m->lease_ttls->counts[i] = stats.ttl_counts[i];
+    }
+    m->lease_ttls->count = stats.granted;
+    m->lease_ttls->sum = (double)stats.ttl_sum;
+}
+
 static void collect_stalls(struct server_metrics *m)
 {
     const struct loop_stats *stats = loop_stats(m->server->loop);
@@ -116,6 +142,8 @@ static void collect_stalls(struct server_metrics *m)
         m->stall->count += stats->stall_count[i];
     }
     m->stall->sum = (double)stats->stall_sum_ns / (double)NS_PER_SEC;
+    metric_set(m->stall_max, (double)stats->stall_max_ns / (double)NS_PER_SEC);
+    metric_set(m->units_max, (double)m->server->units_max);
 }
 
 static void collect(void *ctx)
@@ -129,6 +157,7 @@ static void collect(void *ctx)
     }
     collect_store(m);
     collect_scrub(m);
+    collect_leases(m);
     collect_stalls(m);
     raft_status(node_raft(server->node), &raft);
     wal_stats(node_wal(server->node), &wal);
@@ -195,6 +224,12 @@ static void add_disk(struct server_metrics *m)
     m->stall = metrics_histogram(s->options.metrics, "etcdc_loop_stall_seconds",
                                  "How long one turn held the event loop.", "", stall_bounds,
                                  ARRAY_LEN(stall_bounds));
+    m->stall_max = gauge(s, "etcdc_loop_stall_max_seconds",
+                         "The longest that one turn has held the event loop since the start.");
+    m->units_max = gauge(s, "etcdc_loop_work_units_max",
+                         "The most units of work on entries, reads and replies that one turn has "
+                         "done since the start; a unit is some 0.1 us, on any machine the same "
+                         "work.");
 }
 
 static void add_server(struct server_metrics *m)
@@ -251,6 +286,22 @@ static void add_store(struct server_metrics *m)
                           "The number of currently open read transactions");
 }
 
+static void add_leases(struct server_metrics *m)
+{
+    struct server *s = m->server;
+    m->leases_granted =
+        counter(s, "etcd_debugging_lease_granted_total", "The total number of granted leases.");
+    m->leases_revoked =
+        counter(s, "etcd_debugging_lease_revoked_total", "The total number of revoked leases.");
+    m->leases_renewed = counter(s, "etcd_debugging_lease_renewed_total",
+                                "The number of renewed leases seen by the leader.");
+    m->leases_expired = counter(s, "etcd_debugging_server_lease_expired_total",
+                                "The total number of expired leases.");
+    m->lease_ttls = metrics_histogram(s->options.metrics, "etcd_debugging_lease_ttl_total",
+                                      "Bucketed histogram of lease TTLs.", "", ttl_bounds,
+                                      ARRAY_LEN(ttl_bounds));
+}
+
 struct server_metrics *server_metrics_new(struct server *server)
 {
     struct server_metrics *m = NEW(struct server_metrics);
@@ -258,6 +309,7 @@ struct server_metrics *server_metrics_new(struct server *server)
     add_disk(m);
     add_server(m);
     add_store(m);
+    add_leases(m);
     metrics_on_collect(server->options.metrics, collect, m);
     return m;
 }

@@ -22,9 +22,12 @@ struct mvcc {
     int64_t compact;  /* -1: nothing was ever compacted */
 
     bool is_writing;
+    bool is_suspended;           /* writing, and nobody is to see it */
     struct mvcc_change *changes; /* of the current or last transaction */
     size_t change_count;
     size_t change_cap;
+    struct mvcc_change *stale; /* of a large one before: let go of in slices */
+    size_t stale_count;
 
     struct list reads; /* struct mvcc_read */
     uint64_t read_count;

@@ -150,6 +150,7 @@ struct backend {
 
     /* The commit in flight: the executor's from submit to done. */
     struct job job;
+    mono_ns forgotten_at; /* bolt_tx_forget_pages(), by the executor */
     bool is_committing;
     mono_ns commit_start;
     uint64_t commit_ops;
@@ -158,6 +159,9 @@ struct backend {
     size_t commit_batch_count;
     enum err commit_err;
     struct errbuf commit_why;
+    bool commit_is_short;     /* the file's reserve is being used up */
+    enum backend_space space; /* as the last commit found it */
+    bool is_waiting;          /* out of space, and the time of the next try has not come */
 };
 
 bool backend__seal(struct backend *backend);
