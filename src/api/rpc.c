@@ -7,11 +7,13 @@
 
 #include "api/check.h"
 #include "base/utf8.h"
+#include "server/request_text.h"
 
 /* One unary call; lives in its arena. */
 struct rpc_call {
     struct server_request request;
     struct grpc_call *call;
+    const struct rpc_method *row;
 };
 
 /* ---- what each method does --------------------------------------------------------------------
@@ -24,6 +26,7 @@ static enum status prepare_range(struct api *api, const void *message,
     UNUSED(api);
     request->kind = REQUEST_RANGE;
     request->is_serializable = range->serializable;
+    request->takes_source = true;
     return check_range(range);
 }
 
@@ -100,6 +103,48 @@ static enum status prepare_hash_kv(struct api *api, const void *message,
     return prepare_local(request, REQUEST_HASH_KV);
 }
 
+static enum status prepare_defragment(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_DEFRAGMENT);
+}
+
+static enum status prepare_lease_grant(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_GRANT;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_revoke(struct api *api, const void *message,
+                                        struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_REVOKE;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_time(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_TIME_TO_LIVE);
+}
+
+static enum status prepare_leases(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_LIST);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -138,8 +183,8 @@ static const struct rpc_method methods[] = {
     {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status, NULL},
     {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash, NULL},
     {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv, NULL},
-    UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
-    UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
+    {MAINTENANCE, "Defragment", GRPC_UNARY, TYPE(defragment_request), prepare_defragment, NULL},
+    {MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM, NULL, NULL, &rpc__snapshot_handler},
     UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
     {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list, NULL},
@@ -147,12 +192,13 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
-    UNBUILT(WATCH, "Watch", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    {WATCH, "Watch", GRPC_BIDI, NULL, NULL, &rpc__watch_handler},
+    {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
+    {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
+    {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},
+    {LEASE, "LeaseTimeToLive", GRPC_UNARY, TYPE(lease_time_to_live_request), prepare_lease_time,
+     NULL},
+    {LEASE, "LeaseLeases", GRPC_UNARY, TYPE(lease_leases_request), prepare_leases, NULL},
     UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),
@@ -170,13 +216,13 @@ static const struct rpc_method methods[] = {
     UNBUILT(AUTH, "RoleDelete", GRPC_UNARY),
     UNBUILT(AUTH, "RoleGrantPermission", GRPC_UNARY),
     UNBUILT(AUTH, "RoleRevokePermission", GRPC_UNARY),
-    UNBUILT(LOCK, "Lock", GRPC_UNARY),
-    UNBUILT(LOCK, "Unlock", GRPC_UNARY),
-    UNBUILT(ELECTION, "Campaign", GRPC_UNARY),
-    UNBUILT(ELECTION, "Proclaim", GRPC_UNARY),
-    UNBUILT(ELECTION, "Leader", GRPC_UNARY),
-    UNBUILT(ELECTION, "Observe", GRPC_SERVER_STREAM),
-    UNBUILT(ELECTION, "Resign", GRPC_UNARY),
+    {LOCK, "Lock", GRPC_UNARY, NULL, NULL, &rpc__lock_handler},
+    {LOCK, "Unlock", GRPC_UNARY, NULL, NULL, &rpc__unlock_handler},
+    {ELECTION, "Campaign", GRPC_UNARY, NULL, NULL, &rpc__campaign_handler},
+    {ELECTION, "Proclaim", GRPC_UNARY, NULL, NULL, &rpc__proclaim_handler},
+    {ELECTION, "Leader", GRPC_UNARY, NULL, NULL, &rpc__leader_handler},
+    {ELECTION, "Observe", GRPC_SERVER_STREAM, NULL, NULL, &rpc__observe_handler},
+    {ELECTION, "Resign", GRPC_UNARY, NULL, NULL, &rpc__resign_handler},
 };
 
 #define METHOD_COUNT ARRAY_LEN(methods)
@@ -267,33 +313,123 @@ bool rpc__decode(struct grpc_call *call, struct arena *arena,
     return true;
 }
 
-/* ---- unary calls ---------------------------------------------------------------------------- */
+/* ---- slow ones ----------------------------------------------------------------------------- */
 
-/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off. */
-static void log_when_slow(const struct rpc_call *rpc)
+/* etcd's line for a unary request slower than --warning-unary-request-duration; 0 turns it off.
+ * Behind its fields ours: where the time went. */
+static void log_when_slow(const struct rpc_call *rpc, uint64_t reply_len)
 {
     const struct api *api = rpc__api(rpc->call);
+    const struct server_request *request = &rpc->request;
     int64_t limit = api->config->warning_unary_request_duration_ns;
-    uint64_t took = loop_now(api->options.loop) - rpc->request.started;
-    if (limit > 0 && took > (uint64_t)limit) {
-        LOG_WARN(server_log(api->server), "request stats",
-                 log_duration("time spent", (int64_t)took),
-                 log_str("remote", grpc_call_peer(rpc->call)),
-                 log_str("response type", rpc__method(rpc->call)->name),
-                 log_u64("request size", rpc->request.encoded.len),
-                 log_u64("response size", rpc->request.reply.len));
+    mono_ns now = loop_now(api->options.loop);
+    uint64_t took = now - request->started;
+    if (limit <= 0 || took <= (uint64_t)limit) {
+        return;
+    }
+    struct buf text = {0};
+    struct request_times times = request_times(request, now);
+    request_text(request->kind, request->message, &text);
+    LOG_WARN(server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
+             log_str("remote", grpc_call_peer(rpc->call)), log_str("response type", rpc->row->name),
+             log_u64("request size", request->encoded.len), log_u64("response size", reply_len),
+             log_slice("request content", buf_slice(&text)),
+             log_duration("queue", (int64_t)times.queue), log_duration("sync", (int64_t)times.sync),
+             log_duration("apply", (int64_t)times.apply),
+             log_duration("send", (int64_t)times.send));
+    buf_fini(&text);
+}
+
+/* ---- large replies --------------------------------------------------------------------------- */
+
+/* A piece of a reply on its way out: some kilobytes, as much as one DATA frame takes. */
+static FALLIBLE source_next(void *ctx, size_t want, struct grpc_chunk *out)
+{
+    const struct reply_source *source = &((struct rpc_call *)ctx)->request.source;
+    uint8_t *bytes = mem_alloc(want);
+    size_t len = 0;
+    enum err err = source->fill(source->ctx, bytes, want, &len);
+    if (err != ERR_OK) {
+        mem_free(bytes);
+        return err;
+    }
+    ASSERT(len > 0 && len <= want);
+    *out = (struct grpc_chunk){.bytes = slice_of(bytes, len), .release = mem_free, .ctx = bytes};
+    return ERR_OK;
+}
+
+/* The last piece is in the socket's queue, or nobody wants it. */
+static void source_close(void *ctx)
+{
+    struct rpc_call *rpc = ctx;
+    const struct reply_source *source = &rpc->request.source;
+    source->close(source->ctx);
+    log_when_slow(rpc, source->len);
+}
+
+/* Compatibility: Go's servers send no more than this, and say so. */
+#define REPLY_MAX ((uint64_t)INT32_MAX)
+
+static void finish_too_large(struct grpc_call *call, uint64_t len)
+{
+    rpc__finish(call, GRPC_RESOURCE_EXHAUSTED,
+                arena_printf(grpc_call_arena(call),
+                             "grpc: trying to send message larger than max (%llu vs. %llu)",
+                             (unsigned long long)len, (unsigned long long)REPLY_MAX));
+}
+
+/* The call is finished, but it and its arena stay until the source is closed. */
+static void reply_source(struct rpc_call *rpc)
+{
+    struct grpc_call *call = rpc->call;
+    const struct reply_source *source = &rpc->request.source;
+    struct grpc_source pulled = {
+        .len = source->len, .next = source_next, .close = source_close, .ctx = rpc};
+    if (source->len > REPLY_MAX) {
+        source->close(source->ctx);
+        finish_too_large(call, source->len);
+        return;
+    }
+    rpc_counters_sent(rpc__counters(call));
+    count_handled(call, GRPC_OK);
+    grpc_call_send_source(call, &pulled);
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
+                        void (*stop)(struct rpc_lasting *lasting))
+{
+    lasting->stop = stop;
+    list_init(&lasting->link);
+    list_add_tail(&api->lasting, &lasting->link);
+}
+
+void rpc__lasting_end(struct rpc_lasting *lasting)
+{
+    if (lasting->link.next != NULL) {
+        list_del(&lasting->link);
     }
 }
+
+/* ---- unary calls ---------------------------------------------------------------------------- */
 
 static void on_done(struct server_request *request)
 {
     struct rpc_call *rpc = CONTAINER_OF(request, struct rpc_call, request);
-    log_when_slow(rpc);
-    if (request->status != STATUS_OK) {
-        rpc__finish_status(rpc->call, request->status);
+    if (request->status == STATUS_OK && request->source.fill != NULL) {
+        reply_source(rpc);
         return;
     }
-    rpc__reply(rpc->call, request->reply);
+    log_when_slow(rpc, request->reply.len);
+    if (request->status == STATUS_TOLD) {
+        rpc__finish(rpc->call, GRPC_UNKNOWN, request->text);
+    } else if (request->status != STATUS_OK) {
+        rpc__finish_status(rpc->call, request->status);
+    } else if (request->reply.len > REPLY_MAX) {
+        finish_too_large(rpc->call, request->reply.len);
+    } else {
+        rpc__reply(rpc->call, request->reply);
+    }
 }
 
 static void on_message(struct grpc_call *call, struct slice bytes)
@@ -308,6 +444,7 @@ static void on_message(struct grpc_call *call, struct slice bytes)
     }
     struct rpc_call *rpc = ARENA_NEW(arena, struct rpc_call);
     rpc->call = call;
+    rpc->row = row;
     rpc->request = (struct server_request){
         .message = message,
         .encoded = bytes,

@@ -44,6 +44,30 @@ void rpc__finish_status(struct grpc_call *call, enum status status);
 /* Counts and sends the only message of a call, and ends it with GRPC_OK. */
 void rpc__reply(struct grpc_call *call, struct slice message);
 
+/* rpc_snapshot.c: Maintenance.Snapshot */
+#define SNAPSHOT_STREAMS_MAX 16
+extern const struct grpc_handler rpc__snapshot_handler;
+
+/* A call that may go on for ever: when the process is about to stop, api_stop() calls stop(), which
+ * ends it or sees to it that it ends. Embed; zeroed is as good as ended. */
+struct rpc_lasting {
+    struct list link;
+    void (*stop)(struct rpc_lasting *lasting);
+};
+void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
+                        void (*stop)(struct rpc_lasting *lasting));
+void rpc__lasting_end(struct rpc_lasting *lasting);
+
+/* rpc_lock.c, rpc_election.c, rpc_observe.c */
+extern const struct grpc_handler rpc__lock_handler, rpc__unlock_handler;
+extern const struct grpc_handler rpc__campaign_handler, rpc__proclaim_handler;
+extern const struct grpc_handler rpc__leader_handler, rpc__resign_handler, rpc__observe_handler;
+/* rpc_lease.c: the stream of renewals */
+extern const struct grpc_handler rpc__lease_keep_alive_handler;
+
+/* rpc_watch.c */
+extern const struct grpc_handler rpc__watch_handler;
+
 /* rpc_health.c: grpc.health.v1.Health */
 extern const struct rpc_method rpc__health_methods[];
 extern const size_t rpc__health_method_count;

@@ -101,3 +101,60 @@ void gzip_encode(struct slice in, struct buf *out)
     out->len += bound - z.avail_out;
     deflateEnd(&z);
 }
+
+struct gzip_writer {
+    z_stream z;
+};
+
+struct gzip_writer *gzip_writer_new(void)
+{
+    struct gzip_writer *writer = NEW(struct gzip_writer);
+    writer->z = (z_stream){.zalloc = z_alloc, .zfree = z_free};
+    int rv = deflateInit2(&writer->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_BITS, 8,
+                          Z_DEFAULT_STRATEGY);
+    ASSERT(rv == Z_OK);
+    return writer;
+}
+
+/* Runs until everything given is taken and nothing more comes out. */
+static void writer_run(struct gzip_writer *writer, int flush, struct buf *out)
+{
+    z_stream *z = &writer->z;
+    int rv;
+    do {
+        z->next_out = buf_reserve(out, STEP);
+        z->avail_out = STEP;
+        rv = deflate(z, flush);
+        ASSERT(rv == Z_OK || rv == Z_STREAM_END || rv == Z_BUF_ERROR);
+        out->len += STEP - z->avail_out;
+    } while (z->avail_out == 0 || (flush == Z_FINISH && rv != Z_STREAM_END));
+    ASSERT(z->avail_in == 0);
+}
+
+void gzip_writer_add(struct gzip_writer *writer, struct slice piece, struct buf *out)
+{
+    ASSERT(piece.len <= UINT32_MAX);
+    union {
+        const Bytef *in;
+        Bytef *out;
+    } next = {z_input(piece)};
+    writer->z.next_in = next.out;
+    writer->z.avail_in = (uInt)piece.len;
+    if (piece.len > 0) {
+        writer_run(writer, Z_NO_FLUSH, out);
+    }
+}
+
+void gzip_writer_finish(struct gzip_writer *writer, struct buf *out)
+{
+    writer_run(writer, Z_FINISH, out);
+}
+
+void gzip_writer_free(struct gzip_writer **writer)
+{
+    if (*writer != NULL) {
+        deflateEnd(&(*writer)->z);
+        mem_free(*writer);
+        *writer = NULL;
+    }
+}

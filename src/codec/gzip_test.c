@@ -91,3 +91,41 @@ TEST(gzip, a_flipped_bit_never_changes_the_content)
     }
     assert_true(refused > 150);
 }
+
+TEST(gzip, a_writer_makes_one_member_of_pieces)
+{
+    static const size_t lens[] = {0, 1, 2, 1000, 65535, 65536, 65537, 400000};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        for (size_t step = 1; step < 1000000; step = step * 40 + 3) {
+            struct gzip_writer *writer = gzip_writer_new();
+            struct buf plain = {0};
+            struct buf packed = {0};
+            struct buf back = {0};
+            for (size_t k = 0; k < lens[i]; k++) {
+                buf_append_byte(&plain, (uint8_t)(k * k >> (k % 11)));
+            }
+            for (size_t at = 0; at < lens[i]; at += step) {
+                size_t len = lens[i] - at < step ? lens[i] - at : step;
+                gzip_writer_add(writer, slice_of(plain.data + at, len), &packed);
+            }
+            gzip_writer_finish(writer, &packed);
+            gzip_writer_free(&writer);
+            assert_null(writer);
+            assert_int_equal(gzip_decode(buf_slice(&packed), lens[i], &back), ERR_OK);
+            assert_true(slice_eq(buf_slice(&back), buf_slice(&plain)));
+            buf_fini(&plain);
+            buf_fini(&packed);
+            buf_fini(&back);
+        }
+    }
+}
+
+TEST(gzip, a_writer_that_is_not_finished_can_be_freed)
+{
+    struct gzip_writer *writer = gzip_writer_new();
+    struct buf packed = {0};
+    gzip_writer_add(writer, SLICE("half"), &packed);
+    gzip_writer_free(&writer);
+    gzip_writer_free(&writer);
+    buf_fini(&packed);
+}

@@ -85,6 +85,9 @@ struct disk_ops {
      * use pread. */
     enum err (*map)(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
     void (*unmap)(struct file *file, const uint8_t *base, uint64_t len);
+    /* Takes the pages of a mapping out of the process's resident memory. They stay in the page
+     * cache, and come back when they are touched; other threads may read them meanwhile. */
+    void (*map_forget)(struct file *file, const uint8_t *base, uint64_t len);
     void (*close)(struct file *file);
 };
 
@@ -133,6 +136,7 @@ FALLIBLE file_size(struct file *file, uint64_t *out, struct errbuf *why);
 FALLIBLE file_lock(struct file *file, enum file_lock kind, struct errbuf *why);
 FALLIBLE file_map(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
 void file_unmap(struct file *file, const uint8_t *base, uint64_t len);
+void file_map_forget(struct file *file, const uint8_t *base, uint64_t len);
 void file_close(struct file **file); /* NULLs; safe on NULL */
 
 /* ---- threads --------------------------------------------------------------------------- */

@@ -360,6 +360,12 @@ static void unmap_file(struct file *file, const uint8_t *base, uint64_t len)
     ASSERT(failed == 0);
 }
 
+/* Only advice: where it is not heeded, memory is all that is lost. */
+static void forget_map(struct file *file, const uint8_t *base, uint64_t len)
+{
+    (void)madvise((void *)(uintptr_t)base, len, MADV_DONTNEED);
+}
+
 static void close_file(struct file *file)
 {
     close(file_of(file)->fd);
@@ -388,6 +394,7 @@ static const struct disk_ops posix_disk_ops = {
     .lock = lock_file,
     .map = map_file,
     .unmap = unmap_file,
+    .map_forget = forget_map,
     .close = close_file,
 };
 

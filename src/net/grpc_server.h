@@ -15,7 +15,8 @@
  * at once or when what it started has come back. Until then the arena and all in it stay.
  *
  * Deadline: when grpc-timeout passes, the stream is reset and cancel(GRPC_DEADLINE_EXCEEDED) comes;
- * a request still queued then must be dropped instead of proposed.
+ * a request still queued then must be dropped instead of proposed. A finished call whose source is
+ * still being sent is reset, too.
  *
  * Threads: loop thread only. Handlers run in the input phase; what they send leaves in the output
  * phase of the same turn, one write a connection. Nothing here calls a handler from inside a
@@ -98,10 +99,15 @@ struct grpc_chunk {
 
 /* A message made while it is sent. `len` bytes in all, known up front; next() is asked when the
  * connection has room and gives 1 to `want` bytes at a time, so that the whole never is in memory.
- * close() is called exactly once: all given, failed, or the call is gone. */
+ * close() is called exactly once: all given, failed, or the call is gone.
+ *
+ * To a client that takes gzip, a source of up to 1 MiB is sent compressed, and then all of the
+ * compressed message is in memory; a larger one is sent as it is, because a message begins with
+ * its length. */
 struct grpc_source {
     uint64_t len;
-    /* Any error resets the stream (the message can no longer be completed). */
+    /* ERR_AGAIN: enough for this turn of the loop; asked again in the next. Any other error resets
+     * the stream (the message can no longer be completed). */
     enum err (*next)(void *ctx, size_t want, struct grpc_chunk *out);
     void (*close)(void *ctx);
     void *ctx;

@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- unary ------------------------------------------------------------------------------ */
 
@@ -167,7 +168,9 @@ TEST(http, a_deadline_cancels_the_handler_and_the_call_outlives_it)
     world_connect(world);
     struct answer answer = ask_with(world, "/test.T/Hold", SLICE("x"), NULL, 0, 30 * NS_PER_MS);
     assert_int_equal(answer.status, GRPC_DEADLINE_EXCEEDED);
-    turn_some(world, 30);
+    while (world->cancels == 0) {
+        loop_turn(world->loop, false);
+    }
     assert_int_equal(world->cancels, 1);
     assert_true(grpc_call_canceled(world->held));
     /* The handler still owns it: its memory is there, and sending goes nowhere. */
@@ -199,6 +202,74 @@ TEST(http, a_lost_connection_cancels_what_waits)
     world_free(world);
 }
 
+/* Of three calls one may run: the second waits for its end, or for the first to have run for long.
+ */
+TEST(http, calls_beyond_the_limit_wait_for_their_turn)
+{
+    struct http_options options = {.running_max = 1};
+    struct world *world = world_new(&options);
+    struct answer answers[3] = {{0}};
+    world_connect(world);
+    for (unsigned i = 0; i < 3; i++) {
+        grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer,
+                   &answers[i]);
+    }
+    while (world->held == NULL) {
+        loop_turn(world->loop, false);
+    }
+    struct grpc_call *first = world->held;
+    turn_some(world, 20);
+    assert_ptr_equal(world->held, first);
+    grpc_call_reply(first, SLICE("1"));
+    turn_until(world, &answers[0].done);
+    while (world->held == first) {
+        loop_turn(world->loop, false);
+    }
+    struct grpc_call *second = world->held;
+    assert_false(answers[1].done);
+    mono_ns since = env_now_mono(world->env);
+    while (world->held == second) { /* as if it waited for a lock that the third gives back */
+        loop_turn(world->loop, true);
+    }
+    assert_true(env_now_mono(world->env) - since < 10 * NS_PER_SEC);
+    grpc_call_reply(world->held, SLICE("3"));
+    turn_until(world, &answers[2].done);
+    assert_false(answers[1].done);
+    grpc_call_reply(second, SLICE("2"));
+    turn_until(world, &answers[1].done);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(answers[i].status, GRPC_OK);
+        buf_fini(&answers[i].reply);
+    }
+    world_free(world);
+}
+
+TEST(http, a_call_that_ends_while_it_waits_never_runs)
+{
+    struct http_options options = {.running_max = 1};
+    struct world *world = world_new(&options);
+    struct answer held = {0};
+    struct answer late = {0};
+    struct answer lost = {0};
+    world_connect(world);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer, &held);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0,
+               env_now_mono(world->env) + 20 * NS_PER_MS, on_answer, &late);
+    turn_until(world, &late.done);
+    assert_int_equal(late.status, GRPC_DEADLINE_EXCEEDED);
+    struct grpc_call *first = world->held;
+    assert_non_null(first);
+    turn_some(world, 150);
+    assert_ptr_equal(world->held, first);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer, &lost);
+    grpc_conn_close(&world->conn);
+    turn_some(world, 20);
+    grpc_call_finish(first, GRPC_OK, NULL);
+    turn_some(world, 20);
+    assert_ptr_equal(world->held, first);
+    world_free(world);
+}
+
 TEST(http, a_huge_reply_is_pulled_as_the_window_opens)
 {
     struct world *world = world_new(NULL);
@@ -226,6 +297,87 @@ TEST(http, a_source_that_fails_resets_the_stream)
     assert_int_equal(answer.reply.len, 0);
     assert_int_equal(world->closes, 2);
     buf_fini(&answer.reply);
+    world_free(world);
+}
+
+static void assert_pattern(const struct answer *answer, size_t len)
+{
+    assert_int_equal(answer->status, GRPC_OK);
+    assert_int_equal(answer->reply.len, len);
+    for (size_t i = 0; i < len; i++) {
+        if (answer->reply.data[i] != pattern[i % sizeof(pattern)]) {
+            fail_msg("byte %zu differs", i);
+        }
+    }
+}
+
+TEST(http, a_source_that_has_enough_of_a_turn_is_asked_again_in_the_next)
+{
+    static const char *const lens[] = {"~1", "~16384", "~16385", "~1000000"};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct world *world = world_new(NULL);
+        world_connect(world);
+        struct answer answer = ask(world, "/test.T/Source", slice_str(lens[i]));
+        assert_pattern(&answer, (size_t)atoi(lens[i] + 1));
+        assert_int_equal(world->closes, 1);
+        buf_fini(&answer.reply);
+        world_free(world);
+    }
+}
+
+TEST(http, sources_that_rest_share_a_connection)
+{
+    struct world *world = world_new(NULL);
+    struct answer answers[20] = {0};
+    world_connect(world);
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        grpc_unary(world->conn, "/test.T/Source", SLICE("~100000"), NULL, 0, UINT64_MAX, on_answer,
+                   &answers[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        turn_until(world, &answers[i].done);
+        assert_int_equal(answers[i].reply.len, 100000);
+        buf_fini(&answers[i].reply);
+    }
+    assert_int_equal(world->closes, ARRAY_LEN(answers));
+    world_free(world);
+}
+
+TEST(http, a_source_of_up_to_a_megabyte_is_compressed_when_the_request_was)
+{
+    static const char *const lens[] = {"0", "1", "16384", "700000", "~700000", "1048576"};
+    const struct grpc_metadata gzip = {.name = SLICE("grpc-encoding"), .value = SLICE("gzip")};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct world *world = world_new(NULL);
+        world_connect(world);
+        struct answer answer = ask_with(world, "/test.T/Source", slice_str(lens[i]), &gzip, 1, 0);
+        size_t len = (size_t)atoi(lens[i][0] == '~' ? lens[i] + 1 : lens[i]);
+        struct http_stats stats;
+        http_server_stats(world->server, &stats);
+        assert_pattern(&answer, len);
+        assert_true(len < 16384 || stats.bytes_out < len); /* the pattern repeats */
+        assert_int_equal(world->closes, 1);
+        buf_fini(&answer.reply);
+        world_free(world);
+    }
+}
+
+TEST(http, a_compressed_source_that_fails_or_is_not_waited_for_is_closed)
+{
+    const struct grpc_metadata gzip = {.name = SLICE("grpc-encoding"), .value = SLICE("gzip")};
+    struct world *world = world_new(NULL);
+    world_connect(world);
+    struct answer answer = ask_with(world, "/test.T/Source", SLICE("!1000000"), &gzip, 1, 0);
+    assert_int_equal(answer.status, GRPC_INTERNAL);
+    assert_int_equal(world->closes, 1);
+    grpc_unary(world->conn, "/test.T/Source", SLICE("~1000000"), &gzip, 1, UINT64_MAX, on_answer,
+               &answer);
+    for (unsigned pulls = world->pulls; world->pulls < pulls + 3;) {
+        loop_turn(world->loop, false);
+    }
+    grpc_conn_close(&world->conn);
+    turn_some(world, 20);
+    assert_int_equal(world->closes, 2);
     world_free(world);
 }
 

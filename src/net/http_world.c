@@ -88,6 +88,14 @@ static enum err pull_fails(void *ctx, size_t want, struct grpc_chunk *out)
     return pull_next(ctx, want, out);
 }
 
+/* Has enough of a turn after every piece. */
+static enum err pull_rests(void *ctx, size_t want, struct grpc_chunk *out)
+{
+    struct world *world = ctx;
+    world->rests = !world->rests;
+    return world->rests ? ERR_AGAIN : pull_next(ctx, want, out);
+}
+
 static void pull_close(void *ctx)
 {
     ((struct world *)ctx)->closes++;
@@ -100,6 +108,9 @@ static void source(struct grpc_call *call, struct slice message)
     struct slice number = message;
     if (message.data[0] == '!') {
         from.next = pull_fails;
+        number = slice_skip(message, 1);
+    } else if (message.data[0] == '~') {
+        from.next = pull_rests;
         number = slice_skip(message, 1);
     }
     assert_int_equal(slice_to_u64(number, &from.len), ERR_OK);

@@ -17,6 +17,7 @@ struct world {
     unsigned starts;
     unsigned pulls;
     uint64_t pulled;
+    bool rests; /* a source has just said ERR_AGAIN */
     unsigned closes;
     bool stopped;
     struct http_request *request; /* of /hold */

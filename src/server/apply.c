@@ -2,6 +2,7 @@
 #include "server/apply_priv.h"
 
 #include "codec/pbwire.h"
+#include "state/lease.h"
 
 /* Bytes a key costs beside itself and its value: etcd's estimate, part of the protocol because all
  * members must agree on what fits. */
@@ -38,6 +39,9 @@ struct reply_header apply_header(const struct apply *apply)
     };
 }
 
+/* A reply larger than this does not leave its scratch memory behind. */
+#define SCRATCH_KEEP ((size_t)64 * 1024)
+
 struct slice apply__reply(struct apply *apply, int64_t revision, struct slice body,
                           struct arena *arena)
 {
@@ -51,6 +55,9 @@ struct slice apply__reply(struct apply *apply, int64_t revision, struct slice bo
     memcpy(reply, head, out.len);
     if (body.len > 0) {
         memcpy(reply + out.len, body.data, body.len);
+    }
+    if (apply->scratch.cap > SCRATCH_KEEP) {
+        buf_fini(&apply->scratch); /* where body lay */
     }
     return slice_of(reply, out.len + body.len);
 }
@@ -127,7 +134,7 @@ enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest
         !mvcc_get_version(apply->options.mvcc, pb_bytes(request->key), &version)) {
         return STATUS_KEY_NOT_FOUND;
     }
-    if (request->lease != 0 && !apply__lease_exists(apply, request->lease)) {
+    if (request->lease != 0 && !lessor_has(apply->options.lessor, request->lease)) {
         return STATUS_LEASE_NOT_FOUND;
     }
     return STATUS_OK;
@@ -170,7 +177,7 @@ enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *reque
     enum status status = apply__alarm_refuses(apply, cost);
     if (status == STATUS_OK) {
         /* Compatibility: a lone put looks its lease up first, a put in a Txn its key. */
-        status = request->lease != 0 && !apply__lease_exists(apply, request->lease)
+        status = request->lease != 0 && !lessor_has(apply->options.lessor, request->lease)
                      ? STATUS_LEASE_NOT_FOUND
                      : apply__put_check(apply, request);
     }
@@ -217,10 +224,11 @@ void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequ
     buf_fini(&rows);
 }
 
-enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                               struct arena *arena, struct slice *reply_out)
+enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                              struct arena *arena, struct range *prev, struct apply_delete *work)
 {
-    int64_t revision;
+    struct mvcc *mvcc = apply->options.mvcc;
+    struct key_range keys = key_range_of(pb_bytes(request->key), pb_bytes(request->range_end));
     enum status status = apply__alarm_refuses(apply, 0);
     if (status == STATUS_OK && request->key.len == 0) {
         status = STATUS_EMPTY_KEY;
@@ -228,12 +236,69 @@ enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRa
     if (status != STATUS_OK) {
         return status;
     }
-    buf_reset(&apply->scratch);
-    mvcc_begin(apply->options.mvcc);
-    apply__delete_body(apply, request, &apply->scratch, &revision);
-    mvcc_end(apply->options.mvcc);
-    *reply_out = apply__reply(apply, revision, buf_slice(&apply->scratch), arena);
+    *work = (struct apply_delete){0};
+    if (request->prev_kv && prev != NULL) {
+        Etcdserverpb__RangeRequest *rows = pb_new(arena, &etcdserverpb__range_request__descriptor);
+        rows->key = request->key;
+        rows->range_end = request->range_end;
+        status = range_open(mvcc, rows, NULL, prev);
+        ASSERT(status == STATUS_OK); /* the current revision is never compacted */
+        work->prev = prev;
+    }
+    mvcc_begin(mvcc);
+    mvcc_delete_begin(mvcc, &keys, &work->keys);
     return STATUS_OK;
+}
+
+bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget)
+{
+    struct mvcc *mvcc = apply->options.mvcc;
+    if (work->is_suspended) {
+        mvcc_resume(mvcc);
+    }
+    uint64_t keys = *budget / APPLY_DELETE_UNITS + 1;
+    uint64_t left = keys;
+    bool is_done = mvcc_delete_step(mvcc, &work->keys, &left);
+    uint64_t units = (keys - left) * APPLY_DELETE_UNITS;
+    *budget -= units < *budget ? units : *budget;
+    work->is_suspended = !is_done;
+    if (!is_done) {
+        mvcc_suspend(mvcc, &work->keys);
+    }
+    return is_done;
+}
+
+void apply_delete_end(struct apply *apply, struct apply_delete *work, struct arena *arena,
+                      struct slice *reply_out)
+{
+    ASSERT(!work->is_suspended);
+    int64_t revision = mvcc_end(apply->options.mvcc);
+    if (work->prev != NULL) {
+        struct reply_header header = apply_header(apply);
+        range_be_deleted(work->prev, &header, work->keys.count);
+        return;
+    }
+    buf_reset(&apply->scratch);
+    reply_put_uint(&apply->scratch, 2, work->keys.count);
+    *reply_out = apply__reply(apply, revision, buf_slice(&apply->scratch), arena);
+}
+
+enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                               struct arena *arena, struct slice *reply_out)
+{
+    struct range prev;
+    struct apply_delete work;
+    uint64_t budget = UINT64_MAX;
+    enum status status = apply_delete_open(apply, request, arena, &prev, &work);
+    if (status == STATUS_OK) {
+        bool is_done = apply_delete_step(apply, &work, &budget);
+        ASSERT(is_done);
+        apply_delete_end(apply, &work, arena, reply_out);
+    }
+    if (status == STATUS_OK && work.prev != NULL) {
+        *reply_out = apply_range_take(&prev, arena);
+    }
+    return status;
 }
 
 /* ---- compaction, alarms -------------------------------------------------------------------- */

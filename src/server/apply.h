@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "server/alarm.h"
+#include "server/range.h"
 #include "server/reply.h"
 #include "server/status.h"
 #include "state/mvcc.h"
@@ -27,8 +28,9 @@ struct apply_options {
     struct alarms *alarms;
     uint64_t cluster_id;
     uint64_t member_id;
-    int64_t quota;         /* bytes; INT64_MAX: none */
-    int64_t lease_ttl_min; /* seconds: shorter leases get this */
+    int64_t quota; /* bytes; INT64_MAX: none */
+    /* Attached to the store: what mvcc_hooks.attach tells goes to lessor_attach(). */
+    struct lessor *lessor;
 };
 
 struct apply;
@@ -42,6 +44,14 @@ void apply_set_term(struct apply *apply, uint64_t term);
 struct reply_header apply_header(const struct apply *apply);
 
 /* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
+
+/* A Range that may be large: the caller measures it in slices, and takes it whole or has it filled
+ * in as it is sent (server/range.h). A status other than OK has opened nothing. */
+enum status apply_range_open(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                             struct range *range);
+/* The whole of a measured one, in the arena; closes it. */
+struct slice apply_range_take(struct range *range, struct arena *arena);
+/* All of it at once. */
 enum status apply_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                         struct arena *arena, struct slice *reply_out);
 /* A Txn without writes. */
@@ -53,6 +63,24 @@ enum status apply_txn_read(struct apply *apply, const Etcdserverpb__TxnRequest *
  * the quota was exceeded: etcd applies it and says so. */
 enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *request,
                       struct arena *arena, struct slice *reply_out);
+
+/* A DeleteRange in steps, each in a turn of its own if need be: nobody sees any of it before the
+ * end, and nothing else is applied meanwhile. */
+struct apply_delete {
+    struct mvcc_delete keys;
+    struct range *prev; /* the rows that go, if they are asked for: of the revision before */
+    bool is_suspended;
+};
+/* `prev` is for the rows, and stays open when it was used (work->prev); NULL: nobody wants them. A
+ * status other than OK has begun nothing. */
+enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                              struct arena *arena, struct range *prev, struct apply_delete *work);
+/* True when every key is deleted; else the rest is for later turns. */
+bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget);
+/* Makes it readable. With prev that is what the reply is taken from, else it is *reply_out. */
+void apply_delete_end(struct apply *apply, struct apply_delete *work, struct arena *arena,
+                      struct slice *reply_out);
+/* All of it at once. */
 enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
                                struct arena *arena, struct slice *reply_out);
 enum status apply_txn(struct apply *apply, const Etcdserverpb__TxnRequest *request,
@@ -62,19 +90,22 @@ enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionReq
 enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *request,
                         struct arena *arena, struct slice *reply_out);
 
-/* What entries of another etcd's log do to leases; this member makes none, so nobody is answered.
- */
-enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request);
-enum status apply_lease_revoke(struct apply *apply,
-                               const Etcdserverpb__LeaseRevokeRequest *request);
-/* For clusters that keep the rest of a lease's life on disk. */
+/* The id was chosen by the proposer. */
+enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
+                              struct arena *arena, struct slice *reply_out);
+/* A LeaseRevoke in steps, as a DeleteRange. A status other than OK has begun nothing. */
+enum status apply_revoke_open(struct apply *apply, int64_t lease);
+bool apply_revoke_step(struct apply *apply, int64_t lease, bool *is_suspended, uint64_t *budget);
+void apply_revoke_end(struct apply *apply, int64_t lease, struct arena *arena,
+                      struct slice *reply_out);
+/* persists: the cluster keeps the rest of a lease's life on disk. Nobody waits for an answer. */
 void apply_lease_checkpoint(struct apply *apply,
-                            const Etcdserverpb__LeaseCheckpointRequest *request,
-                            struct arena *arena);
+                            const Etcdserverpb__LeaseCheckpointRequest *request, bool persists);
 
 /* What a write costs against the quota, in bytes; 0 for what may always go on. */
 uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request);
 uint64_t apply_cost_txn(const Etcdserverpb__TxnRequest *request);
+#define APPLY_COST_LEASE 64
 /* Whether `cost` more bytes fit under the quota. */
 bool apply_has_room(const struct apply *apply, uint64_t cost);
 

@@ -9,6 +9,9 @@
 /* Transactions inside transactions in an entry of the log: Go's decoder ends there. */
 #define TXN_DEPTH_MAX 10000
 
+/* What deleting a key costs, in units of server/range.h. */
+#define APPLY_DELETE_UNITS 10
+
 struct apply {
     struct apply_options options;
     uint64_t term;
@@ -29,10 +32,9 @@ enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest
 
 /* What an active alarm forbids: CORRUPT everything, NOSPACE what costs space. */
 enum status apply__alarm_refuses(const struct apply *apply, uint64_t cost);
-/* Compatibility: leases granted by the etcd that wrote this database are known by their rows. */
-bool apply__lease_exists(struct apply *apply, int64_t lease);
 
-/* Header with `revision`, then `body`, into the arena. */
+/* Header with `revision`, then `body` (which may lie in apply->scratch, and is gone then), into the
+ * arena. */
 struct slice apply__reply(struct apply *apply, int64_t revision, struct slice body,
                           struct arena *arena);
 

@@ -22,8 +22,10 @@ struct node;
 
 struct node_hooks {
     void *ctx;
-    /* Committed entries, in order, each exactly once in the life of this node. */
-    void (*apply)(void *ctx, const struct raft_entry *entries, size_t count);
+    /* Committed entries, in order, each exactly once in the life of this node. Returns the index of
+     * the last entry applied by now; node_applied() tells of those that take longer. Whoever keeps
+     * an entry takes a reference to its payload. */
+    raft_index (*apply)(void *ctx, const struct raft_entry *entries, size_t count);
     /* An answer to node_read_index(): reads may be served once `index` is applied. */
     void (*read_index)(void *ctx, raft_index index, struct slice context);
     /* Leader, own state or term changed. */
@@ -49,8 +51,14 @@ bool node_is_idle(const struct node *node);
 /* Queues a proposal; takes its own reference. While there is no leader it waits. Dropped when
  * `payload->attached` has become NULL before raft has seen it and `is_wanted` was given. */
 void node_propose(struct node *node, struct raft_payload *payload, bool is_wanted);
+/* As above, as the leader of `term`: dropped when this member does not lead in that term at the
+ * moment when raft gets it. It is never forwarded to another leader. */
+void node_propose_leading(struct node *node, struct raft_payload *payload, raft_term term);
 /* Asks for a read index; the answer comes through the hook, or never: ask again after a while. */
 void node_read_index(struct node *node, struct slice context);
+
+/* Entries up to `index` are applied: of those that the apply hook has not reported itself. */
+void node_applied(struct node *node, raft_index index);
 
 /* A snapshot file for `snapshot` is durable: writes its record, then calls done(ctx). One at a
  * time; the struct is borrowed until then. */

@@ -4,9 +4,11 @@
  *
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
+ *               |        \--> RANGING -----------> DONE   either, when it is a large Range
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
- *               \-> WORKING ---------------------> DONE   hash jobs
+ *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
+ *               \-> QUEUED --> WAITING ----------> DONE   renewals that the lessor holds up
  *
  * finish() puts a request on the finished list; done() is called at the end of the persist phase,
  * before the output of this turn leaves. */
@@ -30,6 +32,9 @@ void server__finish(struct server *server, struct server_request *request, enum 
 {
     ASSERT(request->state != REQUEST_DONE);
     server__detach(request);
+    if (status != STATUS_OK && request->range != NULL) {
+        server__drop_range(request);
+    }
     list_del(&request->link);
     request->state = REQUEST_DONE;
     request->status = status;
@@ -69,7 +74,7 @@ static void kicked(struct task *task)
     UNUSED(task);
 }
 
-static void kick(struct server *server)
+void server__kick(struct server *server)
 {
     loop_task_add(server->loop, LOOP_STEP, &server->kick_task);
 }
@@ -80,6 +85,9 @@ static uint64_t cost_of(const struct server_request *request)
 {
     if (request->kind == REQUEST_PUT) {
         return apply_cost_put(request->message);
+    }
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        return APPLY_COST_LEASE;
     }
     return request->kind == REQUEST_TXN ? apply_cost_txn(request->message) : 0;
 }
@@ -116,6 +124,9 @@ static enum status refuses(struct server *server, const struct server_request *r
 static void propose(struct server *server, struct server_request *request)
 {
     enum status status = refuses(server, request);
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        lease_desk_choose_id(server->leases, request);
+    }
     struct raft_payload *payload = status == STATUS_OK ? server__encode(server, request) : NULL;
     if (status == STATUS_OK && payload->len > server->config->max_request_bytes) {
         status = STATUS_REQUEST_TOO_LARGE;
@@ -137,7 +148,10 @@ void server_submit(struct server *server, struct server_request *request)
     ASSERT(request->done != NULL);
     list_init(&request->link);
     request->attachment = NULL;
+    request->range = NULL;
+    request->handed_at = request->began_at = request->ended_at = 0;
     request->reply = SLICE_EMPTY;
+    request->source = (struct reply_source){0};
     request->state = REQUEST_QUEUED;
     if (server->is_stopping) {
         server__finish(server, request, STATUS_STOPPED);
@@ -147,7 +161,7 @@ void server_submit(struct server *server, struct server_request *request)
         list_add_tail(request->is_serializable ? &server->immediate : &server->reads,
                       &request->link);
     }
-    kick(server); /* it may come after this turn's step */
+    server__kick(server); /* it may come after this turn's step */
 }
 
 void server_cancel(struct server *server, struct server_request *request, enum status why)
@@ -169,13 +183,34 @@ static void ask_read_index(struct server *server)
     node_read_index(server->node, slice_of(context, sizeof(context)));
 }
 
+static uint64_t units_of(const struct server_units *units)
+{
+    return units->apply + units->reads + units->sources;
+}
+
+static void turn_begin(struct server *server)
+{
+    uint64_t spent = units_of(&server->per_turn) - units_of(&server->left);
+    if (server->turn > 0 && spent > server->units_max) {
+        server->units_max = spent;
+    }
+    server->turn++;
+    server->left = server->per_turn;
+    server->source_shares = server->source_askers;
+    server->source_askers = 0;
+}
+
 /* One read index is under way at a time; reads that come meanwhile share the next. */
 static void on_step(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, step_hook);
+    turn_begin(server);
+    lease_desk_advance(server->leases);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
-            CONTAINER_OF(link, struct server_request, link)->state = REQUEST_READING;
+            struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+            request->state = REQUEST_READING;
+            request->handed_at = loop_now(server->loop);
         }
         list_splice(&server->reading, &server->reads);
         ask_read_index(server);
@@ -185,6 +220,9 @@ static void on_step(struct hook *hook)
 static void on_read_index(void *ctx, raft_index index, struct slice context)
 {
     struct server *server = ctx;
+    if (lease_desk_read_index(server->leases, context)) {
+        return;
+    }
     if (context.len != 8 || get_be64(context.data) != server->read_context) {
         return; /* the answer to an earlier asking */
     }
@@ -194,6 +232,7 @@ static void on_read_index(void *ctx, raft_index index, struct slice context)
     list_splice(&server->confirmed, &server->reading);
 }
 
+/* What this turn has no work left for waits for the next. */
 static void run_reads(struct server *server)
 {
     LIST_FOR_EACH (&server->confirmed, link) {
@@ -201,11 +240,20 @@ static void run_reads(struct server *server)
         if (request->index > server->applied) {
             break; /* later ones have later indices */
         }
+        if (server->left.reads == 0) {
+            server__kick(server);
+            return;
+        }
         server__run_read(server, request);
     }
     LIST_FOR_EACH (&server->immediate, link) {
+        if (server->left.reads == 0) {
+            server__kick(server);
+            return;
+        }
         server__run_read(server, CONTAINER_OF(link, struct server_request, link));
     }
+    server__continue_ranges(server);
 }
 
 /* The only voter need not wait for an election timeout: nobody else could win. It may campaign once
@@ -219,7 +267,23 @@ static void campaign_alone(struct server *server)
         server->applied == raft.hard_state.commit) {
         server->has_campaigned = true;
         raft_campaign(node_raft(server->node));
-        kick(server);
+        server__kick(server);
+    }
+}
+
+/* Notes when raft has taken what was proposed last; those before it it took before. */
+static void stamp_proposed(struct server *server)
+{
+    mono_ns now = loop_now(server->loop);
+    if (node_pending(server->node) > 0) {
+        return;
+    }
+    for (struct list *link = server->proposed.prev; link != &server->proposed; link = link->prev) {
+        struct server_request *request = CONTAINER_OF(link, struct server_request, link);
+        if (request->handed_at != 0) {
+            return;
+        }
+        request->handed_at = now;
     }
 }
 
@@ -227,11 +291,19 @@ static void campaign_alone(struct server *server)
 static void on_persist(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, persist_hook);
+    stamp_proposed(server);
+    server__continue_entries(server);
+    if (mvcc_tidy(server->mvcc, SERVER_TIDY_ROWS)) {
+        server__kick(server);
+    }
     if (!server->has_campaigned) {
         campaign_alone(server);
     }
+    lease_desk_turn(server->leases);
     run_reads(server);
+    lease_desk_do_due(server->leases);
     call_done(server);
+    server__watch_flush(server);
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
@@ -269,9 +341,11 @@ static void on_tick(struct timer *timer)
     time_out(server, &server->proposed);
     time_out(server, &server->reading);
     time_out(server, &server->reads);
+    server__give_up_sources(server);
     if (!list_empty(&server->reading) && now - server->read_asked >= SERVER_READ_RETRY_NS) {
         ask_read_index(server);
     }
+    lease_desk_tick(server->leases);
     timer_start(server->loop, timer, now + server->config->heartbeat_ms * NS_PER_MS);
 }
 
@@ -282,9 +356,15 @@ static void on_changed(void *ctx, const struct raft_soft_state *state)
     server->leader = state->lead;
     server->is_leader = state->state == RAFT_LEADER;
     apply_set_term(server->apply, raft_current_term(node_raft(server->node)));
+    if (!server->is_leader) {
+        lease_desk_leader_lost(server->leases);
+    }
     server_metrics_leader_changed(server->metrics, state->lead != RAFT_NONE, server->is_leader);
     if (was_led) {
         finish_all(server, &server->reading, STATUS_LEADER_CHANGED);
+    }
+    if (state->lead != RAFT_NONE && !list_empty(&server->reading)) {
+        ask_read_index(server); /* raft has dropped what was asked while nobody led */
     }
     if (state->lead != RAFT_NONE && !server->is_publishing) {
         publish(server);
@@ -304,6 +384,10 @@ void server__ready(struct server *server)
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
+    if (server->deleting.is_on) {
+        timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
+        return;
+    }
     int wait_ms = mvcc_compact_step(server->mvcc);
     if (wait_ms >= 0 && !server->is_stopping) {
         timer_start(server->loop, timer, loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
@@ -367,17 +451,32 @@ static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
                 config_backend_path(server->config));
 }
 
+static void on_attach(void *ctx, struct slice key, lease_id lease)
+{
+    lessor_attach(((struct server *)ctx)->lessor, key, lease);
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
+    struct lessor_options leases = {
+        .backend = server->backend,
+        .ttl_min = lease_ttl_min(server->config),
+        .seed = env_random_u64(server->options.env),
+    };
     struct mvcc_options options = {
         .backend = server->backend,
         .hash_seed = env_random_u64(server->options.env),
-        .hooks = {.ctx = server, .compacted = on_compacted},
+        .hooks = {.ctx = server,
+                  .attach = on_attach,
+                  .changed = server__watch_changed,
+                  .compacted = on_compacted},
         .compact_batch_limit = (uint32_t)config_compaction_batch_limit(server->config),
         .compact_sleep_ms =
             (uint32_t)(config_compaction_sleep_ns(server->config) / (int64_t)NS_PER_MS),
     };
+    TRY(lessor_open(&leases, &server->lessor, why));
     TRY(mvcc_open(&options, &server->mvcc, why));
+    server__watch_open(server);
     TRY(alarms_open(server->backend, &server->alarms, why));
     TRY(refuse_auth(server, why));
     struct apply_options apply = {
@@ -387,9 +486,10 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
-        .lease_ttl_min = lease_ttl_min(server->config),
+        .lessor = server->lessor,
     };
     server->apply = apply_new(&apply);
+    server->leases = lease_desk_new(server);
     server->applied_term = backend_term(server->backend);
     return ERR_OK;
 }
@@ -403,11 +503,18 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     server->log = options->log;
     arena_init(&server->scratch);
     task_init(&server->kick_task, kicked);
+    server->per_turn = (struct server_units){
+        .apply = SERVER_APPLY_UNITS,
+        .reads = SERVER_READ_UNITS,
+        .sources = SERVER_SOURCE_UNITS,
+    };
     list_init(&server->proposed);
     list_init(&server->reads);
     list_init(&server->reading);
     list_init(&server->confirmed);
     list_init(&server->immediate);
+    list_init(&server->ranging);
+    list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
     server_space_init(server);
@@ -448,7 +555,7 @@ void server_start(struct server *server)
                 loop_now(server->loop) + server->config->heartbeat_ms * NS_PER_MS);
     timer_init(&server->compact_timer, on_compact_timer);
     server__compact_soon(server); /* one that was under way at the last stop goes on */
-    kick(server);
+    server__kick(server);
 }
 
 /* At the end of every turn while stopping: what is waited for are jobs, whose ends bring turns. */
@@ -457,7 +564,8 @@ static void on_stopping(struct hook *hook)
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     server_space_stop(server);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
-                   snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
+                   !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
+                   list_empty(&server->finished);
     if (!is_idle) {
         return;
     }
@@ -465,6 +573,7 @@ static void on_stopping(struct hook *hook)
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     loop_task_remove(&server->kick_task);
+    server__watch_stop(server);
     server->stopped(server->stopped_ctx);
 }
 
@@ -476,19 +585,23 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     timer_stop(server->loop, &server->tick);
     timer_stop(server->loop, &server->compact_timer);
+    lease_desk_stop(server->leases);
     if (server->is_leader) {
         struct banner_member self = server__banner(server);
         banner_alone(server->config, &self, server->leader);
     }
     node_stop(server->node);
+    backend_defrag_cancel(server->backend);
     finish_all(server, &server->proposed, STATUS_STOPPED);
     finish_all(server, &server->reads, STATUS_STOPPED);
     finish_all(server, &server->reading, STATUS_STOPPED);
     finish_all(server, &server->confirmed, STATUS_STOPPED);
     finish_all(server, &server->immediate, STATUS_STOPPED);
+    finish_all(server, &server->ranging, STATUS_STOPPED);
+    server__stop_sources(server);
     finish_all(server, &server->compacting, STATUS_STOPPED);
     loop_hook_add(server->loop, LOOP_CLOSE, &server->stop_hook, on_stopping);
-    kick(server);
+    server__kick(server);
 }
 
 void server_free(struct server **server)
@@ -499,9 +612,13 @@ void server_free(struct server **server)
     }
     snapshotter_free(&s->snapshotter);
     node_free(&s->node);
+    server__backlog_free(s);
+    lease_desk_free(&s->leases);
     apply_free(&s->apply);
     alarms_close(&s->alarms);
+    server__watch_close(s);
     mvcc_close(&s->mvcc);
+    lessor_close(&s->lessor);
     backend_close(&s->backend);
     member_set_free(&s->members);
     server_metrics_free(&s->metrics);
@@ -511,6 +628,11 @@ void server_free(struct server **server)
 }
 
 /* ---- observers ------------------------------------------------------------------------------ */
+
+bool server_is_defragmenting(const struct server *server)
+{
+    return backend_is_defragmenting(server->backend);
+}
 
 uint64_t server_member_id(const struct server *server)
 {
@@ -525,6 +647,11 @@ uint64_t server_cluster_id(const struct server *server)
 const struct member_set *server_members(const struct server *server)
 {
     return server->members;
+}
+
+struct reply_header server_header(const struct server *server)
+{
+    return apply_header(server->apply);
 }
 
 uint64_t server_leader(const struct server *server)

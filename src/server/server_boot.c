@@ -13,6 +13,7 @@
 #include "server/server_priv.h"
 
 #include "codec/raftpb.h"
+#include "storage/bolt_sync.h"
 
 #include <inttypes.h>
 
@@ -95,6 +96,25 @@ static FALLIBLE load_snapshot(struct boot *boot)
     return ERR_OK;
 }
 
+/* --bootstrap-defrag-threshold-megabytes */
+static bool wants_defrag(const struct server *server)
+{
+    struct backend_stats stats;
+    uint64_t threshold = server->config->bootstrap_defrag_threshold_megabytes << 20;
+    backend_stats(server->backend, &stats);
+    uint64_t freeable = stats.size - stats.size_in_use;
+    if (threshold == 0) {
+        return false;
+    }
+    bool is_worth_it = freeable >= threshold;
+    LOG_INFO(&server->log, is_worth_it ? "defragmenting" : "Skipping defragmentation",
+             log_str("path", backend_path(server->backend)),
+             log_u64("current-db-size-bytes", stats.size),
+             log_u64("current-db-size-in-use-bytes", stats.size_in_use),
+             log_u64("experimental-bootstrap-defrag-threshold-bytes", threshold));
+    return is_worth_it;
+}
+
 static FALLIBLE open_backend(struct boot *boot)
 {
     struct server *server = boot->server;
@@ -120,6 +140,13 @@ static FALLIBLE open_backend(struct boot *boot)
         .ctx = server,
     };
     enum err err = backend_open(&options, &server->backend, boot->why);
+    if (err == ERR_OK && wants_defrag(server)) {
+        backend_close(&server->backend);
+        err = bolt_sync_defrag(boot->disk, path, NULL, NULL, boot->why);
+        if (err == ERR_OK) {
+            err = backend_open(&options, &server->backend, boot->why);
+        }
+    }
     if (err == ERR_LOCKED) {
         return errf(boot->why, ERR_LOCKED,
                     "%s is in use by another process; stop the other server, or choose another "

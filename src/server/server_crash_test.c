@@ -11,6 +11,7 @@
 
 #define KEYS 5
 #define WRITES 60
+#define BATCH 6 /* writes submitted together, the last of them beyond WRITES */
 #define SEGMENT_BYTES ((uint64_t)2048)
 
 /* A write takes exactly one revision: writes are numbered by the one they make. */
@@ -21,16 +22,17 @@ struct model {
 struct crash {
     struct world world;
     struct config *config;
-    struct model at[WRITES + 9]; /* by revision; the last round may go over */
-    int64_t submitted;           /* the newest revision asked for */
-    int64_t acknowledged;        /* the newest revision a reply has promised */
-    int64_t compacted;           /* the newest compaction asked for */
+    struct model at[WRITES + BATCH + 9]; /* by revision; the last round may go over */
+    int64_t submitted;                   /* the newest revision asked for */
+    int64_t acknowledged;                /* the newest revision a reply has promised */
+    int64_t compacted;                   /* the newest compaction asked for */
     int64_t compact_acknowledged;
     uint64_t seed;
     struct sim_rng rng;
     bool is_long;
     unsigned moments;    /* operations at which it was cut */
     unsigned recoveries; /* starts on what was left */
+    unsigned half_done;  /* moments in the middle of an entry */
 };
 
 static bool wants_all(void)
@@ -174,6 +176,7 @@ static void on_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
         }
     }
     c->moments++;
+    c->half_done += c->world.server != NULL && c->world.server->deleting.is_on;
 }
 
 static uint64_t rnd(struct crash *c, uint64_t below)
@@ -225,6 +228,10 @@ static struct call *make_write(struct crash *c)
     if (kind < 4) {
         return make_txn(revision, next, k);
     }
+    if (kind == 4 && next->value[k] != 0) {
+        memset(next->value, 0, sizeof(next->value));
+        return call_delete_range("k", "l", rnd(c, 2) == 0);
+    }
     next->value[k] = revision;
     snprintf(value, sizeof(value), "%lld", (long long)revision);
     return call_put(key_name(k), value);
@@ -244,12 +251,19 @@ static void workload(struct crash *c)
 {
     while (c->submitted < WRITES) {
         struct call *calls[8];
-        size_t count = 1 + (size_t)rnd(c, 6);
+        size_t count = 1 + (size_t)rnd(c, BATCH);
         for (size_t i = 0; i < count; i++) {
             calls[i] = call_submit(&c->world, make_write(c));
             if (rnd(c, 3) == 0) {
                 loop_turn(c->world.loop, false);
             }
+        }
+        for (unsigned i = 0; i < 20 && !c->world.server->deleting.is_on; i++) {
+            loop_turn(c->world.loop, false);
+        }
+        while (c->world.server->deleting.is_on) {
+            sim_env_advance(c->world.env, 150 * NS_PER_MS); /* the database would commit */
+            loop_turn(c->world.loop, false);
         }
         int64_t compact = c->acknowledged - 5;
         if (rnd(c, 4) == 0 && compact > c->compacted) {
@@ -270,7 +284,9 @@ static void workload(struct crash *c)
     }
 }
 
-static void run(uint64_t seed)
+/* `apply_units` 0: what a turn has of itself; 1: every entry goes on for as many turns as it can.
+ */
+static void run(uint64_t seed, uint64_t apply_units)
 {
     struct crash c = {.seed = seed, .submitted = 1, .acknowledged = 1, .compacted = -1};
     c.config = world_config("7");
@@ -280,8 +296,12 @@ static void run(uint64_t seed)
     c.is_long = wants_all();
     sim_rng_init(&c.rng, seed);
     world_open_small(&c.world, c.config, sim_disk_new(), SEGMENT_BYTES);
+    if (apply_units > 0) {
+        c.world.server->per_turn.apply = apply_units;
+    }
     sim_disk_on_op(c.world.disk, on_op, &c);
     workload(&c);
+    assert_true(apply_units == 0 || c.half_done > 0);
     struct raft_status raft;
     raft_status(node_raft(c.world.server->node), &raft);
     assert_true(raft.snapshot_index > 20); /* snapshots were made meanwhile */
@@ -306,20 +326,26 @@ static void run(uint64_t seed)
 
 TEST(server_crash, every_acknowledged_write_is_there_after_a_power_cut_or_a_kill)
 {
-    run(1);
+    run(1, 0);
 }
 
 TEST(server_crash, with_other_seeds_too)
 {
-    run(2);
-    run(3);
+    run(2, 0);
+    run(3, 0);
     for (uint64_t seed = 4; wants_all() && seed <= 10; seed++) {
-        run(seed);
+        run(seed, 0);
     }
 }
 
+TEST(server_crash, in_the_middle_of_an_entry_that_spans_turns_too)
+{
+    run(4, 1);
+    run(5, 1);
+}
+
 /* The first start: before there is anything to acknowledge. */
-struct founding {
+struct founded_run {
     struct disk *disk;
     const struct config *config;
     unsigned recoveries;
@@ -327,7 +353,7 @@ struct founding {
 
 static void on_founding_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
 {
-    struct founding *f = ctx;
+    struct founded_run *f = ctx;
     UNUSED(op);
     UNUSED(path);
     for (unsigned policy = 0; policy < SIM_CRASH_COUNT; policy++) {
@@ -349,7 +375,7 @@ TEST(server_crash, a_founding_that_was_cut_short_is_taken_up_again)
 {
     struct config *config = world_config("1000");
     struct world w;
-    struct founding f = {.disk = sim_disk_new(), .config = config};
+    struct founded_run f = {.disk = sim_disk_new(), .config = config};
     sim_disk_on_op(f.disk, on_founding_op, &f);
     world_open(&w, config, f.disk);
     world_close(&w);

@@ -18,6 +18,7 @@
 #include "base/failpoint.h"
 #include "codec/pb.h"
 #include "codec/pbwire.h"
+#include "server/request_text.h"
 
 #include "etcdserver.pb-c.h"
 
@@ -37,14 +38,24 @@ static uint32_t request_field(enum request_kind kind)
         return 6;
     case REQUEST_COMPACT:
         return 7;
+    case REQUEST_LEASE_GRANT:
+        return 8;
+    case REQUEST_LEASE_REVOKE:
+        return 9;
     case REQUEST_ALARM:
         return 10;
+    case REQUEST_LEASE_CHECKPOINT:
+        return 11;
+    case REQUEST_LEASE_LIST:
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
     case REQUEST_RANGE:
     case REQUEST_TXN_READ:
     case REQUEST_ALARM_LIST:
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;
@@ -73,18 +84,23 @@ struct raft_payload *server__encode(struct server *server, const struct server_r
     return envelope(server, request_field(request->kind), request->encoded);
 }
 
+struct raft_payload *server__encode_own(struct server *server, enum request_kind kind,
+                                        const void *message)
+{
+    struct buf encoded = {0};
+    pb_encode(message, &encoded);
+    struct raft_payload *payload = envelope(server, request_field(kind), buf_slice(&encoded));
+    buf_fini(&encoded);
+    return payload;
+}
+
 struct raft_payload *server__encode_nospace(struct server *server)
 {
     Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
     alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
     alarm.memberid = server->member_id;
     alarm.alarm = ETCDSERVERPB__ALARM_TYPE__NOSPACE;
-    struct buf encoded = {0};
-    pb_encode(&alarm, &encoded);
-    struct raft_payload *payload =
-        envelope(server, request_field(REQUEST_ALARM), buf_slice(&encoded));
-    buf_fini(&encoded);
-    return payload;
+    return server__encode_own(server, REQUEST_ALARM, &alarm);
 }
 
 /* A v2 "PUT path=value". Every scalar is written, as gogo does for proto2. */
@@ -340,26 +356,48 @@ static void apply_v2(struct server *server, const Etcdserverpb__Request *request
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
+/* Compatibility: from cluster version 3.6 on, or when asked to. A cluster of one keeps them always:
+ * what each member does at an entry is told by the membership at that entry. */
+static bool keeps_checkpoints(const struct server *server)
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    const char *version = member_set_cluster_version(server->members);
+    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
+           server__is_alone(server) ||
+           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
+            (major > 3 || (major == 3 && minor >= 6)));
+}
+
 static enum status dispatch(struct server *server, enum request_kind kind, const void *message,
                             struct arena *arena, struct slice *reply)
 {
     switch (kind) {
     case REQUEST_PUT:
         return apply_put(server->apply, message, arena, reply);
-    case REQUEST_DELETE_RANGE:
-        return apply_delete_range(server->apply, message, arena, reply);
     case REQUEST_TXN:
         return apply_txn(server->apply, message, arena, reply);
     case REQUEST_COMPACT:
         return apply_compact(server->apply, message, arena, reply);
     case REQUEST_ALARM:
         return apply_alarm(server->apply, message, arena, reply);
+    case REQUEST_LEASE_GRANT:
+        return apply_lease_grant(server->apply, message, arena, reply);
+    case REQUEST_LEASE_CHECKPOINT:
+        apply_lease_checkpoint(server->apply, message, keeps_checkpoints(server));
+        return STATUS_OK;
+    case REQUEST_DELETE_RANGE: /* server_delete.c */
+    case REQUEST_LEASE_REVOKE: /* there, too */
+    case REQUEST_LEASE_LIST:
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
     case REQUEST_RANGE:
     case REQUEST_TXN_READ:
     case REQUEST_ALARM_LIST:
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;
@@ -387,27 +425,74 @@ static void follow_up(struct server *server, enum request_kind kind, const void 
     }
 }
 
-static enum status apply_request(struct server *server, enum request_kind kind, const void *message,
-                                 struct arena *arena, struct slice *reply)
+/* etcd's line, and behind its fields ours: where the time of the request went before. */
+static void warn_slow(struct server *server, const struct server_done *done, uint64_t took_ns)
 {
-    mono_ns began = env_now_mono(server->options.env);
-    enum status status = dispatch(server, kind, message, arena, reply);
-    uint64_t took = env_now_mono(server->options.env) - began;
-    server_metrics_applied(server->metrics, kind, status == STATUS_OK, took);
-    if ((int64_t)took > server->config->warning_apply_duration_ns) {
-        LOG_WARN(&server->log, "apply request took too long", log_duration("took", (int64_t)took),
-                 log_duration("expected-duration", server->config->warning_apply_duration_ns),
-                 log_str("request", request_kind_name(kind)));
+    struct buf request = {0};
+    struct buf response = {0};
+    struct request_times times = {0};
+    if (done->request != NULL) {
+        times = request_times(done->request, 0);
     }
-    follow_up(server, kind, message, status);
-    return status;
+    request_text(done->kind, done->message, &request);
+    buf_printf(&response, "size:%" PRIu64, done->reply_len);
+    LOG_WARN(&server->log, "apply request took too long", log_duration("took", (int64_t)took_ns),
+             log_duration("expected-duration", server->config->warning_apply_duration_ns),
+             log_str("prefix", ""), log_slice("request", buf_slice(&request)),
+             log_slice("response", buf_slice(&response)),
+             log_error(done->status == STATUS_OK ? NULL : status_row(done->status)->text),
+             log_duration("queue", (int64_t)times.queue), log_duration("sync", (int64_t)times.sync),
+             log_duration("apply", (int64_t)took_ns));
+    buf_fini(&request);
+    buf_fini(&response);
+}
+
+void server__applied(struct server *server, const struct server_done *done)
+{
+    mono_ns ended = env_now_mono(server->options.env);
+    uint64_t took = ended - done->began;
+    if (done->request != NULL) {
+        done->request->began_at = done->began;
+        done->request->ended_at = ended;
+    }
+    server_metrics_applied(server->metrics, done->kind, done->status == STATUS_OK, took);
+    if ((int64_t)took > server->config->warning_apply_duration_ns) {
+        warn_slow(server, done, took);
+    }
+    follow_up(server, done->kind, done->message, done->status);
+}
+
+/* `request` is NULL when nobody waits for it. */
+static enum status apply_request(struct server *server, struct server_request *request,
+                                 enum request_kind kind, const void *message, struct arena *arena,
+                                 struct slice *reply)
+{
+    struct server_done done = {
+        .kind = kind,
+        .message = message,
+        .request = request,
+        .began = env_now_mono(server->options.env),
+    };
+    *reply = SLICE_EMPTY;
+    done.status = dispatch(server, kind, message, arena, reply);
+    done.reply_len = reply->len;
+    server__applied(server, &done);
+    return done.status;
 }
 
 /* The proposer's own request: applied as it was decoded, and answered. */
 static void apply_attached(struct server *server, struct server_request *request)
 {
-    enum status status =
-        apply_request(server, request->kind, request->message, request->arena, &request->reply);
+    if (request->kind == REQUEST_DELETE_RANGE) {
+        server__delete(server, request, request->message, request->arena);
+        return;
+    }
+    if (request->kind == REQUEST_LEASE_REVOKE) {
+        server__revoke(server, request, request->message);
+        return;
+    }
+    enum status status = apply_request(server, request, request->kind, request->message,
+                                       request->arena, &request->reply);
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
         const Etcdserverpb__CompactionRequest *message = request->message;
         if (message->physical) {
@@ -421,17 +506,6 @@ static void apply_attached(struct server *server, struct server_request *request
     server__finish(server, request, status);
 }
 
-/* Compatibility: from cluster version 3.6 on, or when asked to. */
-static bool keeps_checkpoints(const struct server *server)
-{
-    unsigned major = 0;
-    unsigned minor = 0;
-    const char *version = member_set_cluster_version(server->members);
-    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
-           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
-            (major > 3 || (major == 3 && minor >= 6)));
-}
-
 /* A request that nobody here waits for. */
 static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaftRequest *request,
                           raft_index index)
@@ -439,23 +513,22 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     struct slice reply;
     struct arena *arena = &server->scratch;
     if (request->put != NULL) {
-        apply_request(server, REQUEST_PUT, request->put, arena, &reply);
+        apply_request(server, NULL, REQUEST_PUT, request->put, arena, &reply);
     } else if (request->delete_range != NULL) {
-        apply_request(server, REQUEST_DELETE_RANGE, request->delete_range, arena, &reply);
+        server__delete(server, NULL, request->delete_range, arena);
     } else if (request->txn != NULL) {
-        apply_request(server, REQUEST_TXN, request->txn, arena, &reply);
+        apply_request(server, NULL, REQUEST_TXN, request->txn, arena, &reply);
     } else if (request->compaction != NULL) {
-        apply_request(server, REQUEST_COMPACT, request->compaction, arena, &reply);
+        apply_request(server, NULL, REQUEST_COMPACT, request->compaction, arena, &reply);
     } else if (request->alarm != NULL) {
-        apply_request(server, REQUEST_ALARM, request->alarm, arena, &reply);
+        apply_request(server, NULL, REQUEST_ALARM, request->alarm, arena, &reply);
     } else if (request->lease_grant != NULL) {
-        UNUSED(apply_lease_grant(server->apply, request->lease_grant));
+        apply_request(server, NULL, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
     } else if (request->lease_revoke != NULL) {
-        UNUSED(apply_lease_revoke(server->apply, request->lease_revoke));
+        server__revoke(server, NULL, request->lease_revoke);
     } else if (request->lease_checkpoint != NULL) {
-        if (keeps_checkpoints(server)) {
-            apply_lease_checkpoint(server->apply, request->lease_checkpoint, arena);
-        }
+        apply_request(server, NULL, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena,
+                      &reply);
     } else if (request->range != NULL || request->authenticate != NULL ||
                request->auth_status != NULL || request->auth_user_get != NULL ||
                request->auth_user_list != NULL || request->auth_role_get != NULL ||
@@ -521,9 +594,31 @@ static void apply_bytes(struct server *server, const struct raft_entry *entry, b
     }
 }
 
-static void apply_entry(struct server *server, const struct raft_entry *entry)
+/* The entry that was begun is done. */
+static void entry_end(struct server *server, raft_index index, raft_term term)
+{
+    if (backend_is_applying(server->backend)) {
+        backend_end(server->backend, index, term);
+    }
+    server->applied = index;
+    server->applied_term = term;
+}
+
+/* What an entry costs, in units of work: most of it is the same for all. */
+static void spend_entry(struct server *server, const struct raft_entry *entry)
+{
+    enum { ENTRY_UNITS = 8, BYTES_PER_UNIT = 256 };
+    uint64_t len = entry->payload == NULL ? 0 : entry->payload->len;
+    uint64_t units = ENTRY_UNITS + len / BYTES_PER_UNIT;
+    server->left.apply -= units < server->left.apply ? units : server->left.apply;
+}
+
+/* False: it is begun and goes on in the next turn. */
+static bool apply_entry(struct server *server, const struct raft_entry *entry)
 {
     bool writes = entry->index > backend_consistent_index(server->backend);
+    ASSERT(entry->index == server->applied + 1);
+    spend_entry(server, entry);
     if (writes) {
         backend_begin(server->backend);
     }
@@ -537,19 +632,99 @@ static void apply_entry(struct server *server, const struct raft_entry *entry)
             apply_bytes(server, entry, writes);
         }
     }
-    if (writes) {
-        backend_end(server->backend, entry->index, entry->term);
+    if (server->deleting.is_on) {
+        return false;
     }
-    server->applied = entry->index;
-    server->applied_term = entry->term;
+    entry_end(server, entry->index, entry->term);
+    return true;
 }
 
-void server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count)
+/* ---- turns ---------------------------------------------------------------------------------- */
+
+/* The backlog holds what a turn had no work left for. Its first entry may be begun already. */
+
+static void backlog_add(struct server *server, const struct raft_entry *entry)
+{
+    struct server_backlog *backlog = &server->backlog;
+    if (backlog->count == backlog->cap) {
+        backlog->cap = backlog->cap == 0 ? 64 : 2 * backlog->cap;
+        backlog->entries =
+            mem_realloc(backlog->entries, backlog->cap * sizeof(backlog->entries[0]));
+    }
+    struct raft_entry *kept = &backlog->entries[backlog->count++];
+    *kept = *entry;
+    if (kept->payload != NULL) {
+        kept->payload = raft_payload_ref(kept->payload);
+    }
+}
+
+static void backlog_pop(struct server *server)
+{
+    struct server_backlog *backlog = &server->backlog;
+    struct raft_entry *entry = &backlog->entries[backlog->first++];
+    raft_payload_unref(&entry->payload);
+    if (backlog->first == backlog->count) {
+        server__backlog_free(server);
+    }
+}
+
+void server__backlog_free(struct server *server)
+{
+    struct server_backlog *backlog = &server->backlog;
+    for (size_t i = backlog->first; i < backlog->count; i++) {
+        raft_payload_unref(&backlog->entries[i].payload);
+    }
+    mem_free(backlog->entries);
+    *backlog = (struct server_backlog){0};
+}
+
+bool server__is_applying(const struct server *server)
+{
+    return server->backlog.count > 0;
+}
+
+void server__continue_entries(struct server *server)
+{
+    struct server_backlog *backlog = &server->backlog;
+    raft_index before = server->applied;
+    while (backlog->count > 0 && server->left.apply > 0) {
+        struct raft_entry entry = backlog->entries[backlog->first];
+        if (server->deleting.is_on) {
+            if (!server__delete_step(server)) {
+                break;
+            }
+            entry_end(server, entry.index, entry.term);
+        } else if (!apply_entry(server, &entry)) {
+            break;
+        }
+        backlog_pop(server);
+    }
+    if (server->applied != before) {
+        node_applied(server->node, server->applied);
+        snapshotter_applied(server->snapshotter);
+        server__kick(server); /* raft may have more now */
+    }
+    if (server__is_applying(server)) {
+        server__kick(server);
+    }
+}
+
+raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count)
 {
     struct server *server = ctx;
-    for (size_t i = 0; i < count; i++) {
-        ASSERT(entries[i].index == server->applied + 1);
-        apply_entry(server, &entries[i]);
+    size_t i = 0;
+    while (i < count && !server__is_applying(server) && server->left.apply > 0) {
+        if (!apply_entry(server, &entries[i])) {
+            break;
+        }
+        i++;
+    }
+    for (; i < count; i++) {
+        backlog_add(server, &entries[i]);
+    }
+    if (server__is_applying(server)) {
+        server__kick(server);
     }
     snapshotter_applied(server->snapshotter);
+    return server->applied;
 }

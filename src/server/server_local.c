@@ -47,6 +47,9 @@ static void hash_done(struct job *job)
 static void run_hash(struct server *server, struct server_request *request)
 {
     struct mvcc_hash *hash = NULL;
+    if (server->deleting.is_on) {
+        return; /* it stays in its list: a hash is of what is whole */
+    }
     if (request->kind == REQUEST_HASH) {
         mvcc_hash_all_begin(server->mvcc, &hash);
     } else {
@@ -158,10 +161,13 @@ static struct slice status_reply(struct server *server, struct arena *arena)
 void server__run_read(struct server *server, struct server_request *request)
 {
     enum status status = STATUS_OK;
+    if (request->began_at == 0) {
+        request->began_at = loop_now(server->loop);
+    }
     switch (request->kind) {
     case REQUEST_RANGE:
-        status = apply_range(server->apply, request->message, request->arena, &request->reply);
-        break;
+        server__run_range(server, request);
+        return;
     case REQUEST_TXN_READ:
         status = apply_txn_read(server->apply, request->message, request->arena, &request->reply);
         break;
@@ -178,6 +184,19 @@ void server__run_read(struct server *server, struct server_request *request)
     case REQUEST_HASH_KV:
         run_hash(server, request);
         return;
+    case REQUEST_DEFRAGMENT:
+        server__defragment(server, request);
+        return;
+    case REQUEST_LEASE_LIST:
+        server__lease_list(server, request);
+        return;
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
+        lease_desk_run(server->leases, request);
+        return;
+    case REQUEST_LEASE_GRANT:
+    case REQUEST_LEASE_REVOKE:
+    case REQUEST_LEASE_CHECKPOINT:
     case REQUEST_PUT:
     case REQUEST_DELETE_RANGE:
     case REQUEST_TXN:

@@ -190,6 +190,7 @@ static inline void world_restart(struct world *w)
 static inline void world_check(struct world *w)
 {
     mvcc_check(w->server->mvcc);
+    lessor_check(w->server->lessor);
     backend_check(w->server->backend);
     raft_check(node_raft(w->server->node));
     wal_check(node_wal(w->server->node));
@@ -272,6 +273,16 @@ static inline struct call *call_delete(const char *key)
 {
     Etcdserverpb__DeleteRangeRequest request = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
     request.key = pb_binary(slice_str(key));
+    return call_new(REQUEST_DELETE_RANGE, &request.base);
+}
+
+/* Every key of [from, end). */
+static inline struct call *call_delete_range(const char *from, const char *end, bool prev_kv)
+{
+    Etcdserverpb__DeleteRangeRequest request = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
+    request.key = pb_binary(slice_str(from));
+    request.range_end = pb_binary(slice_str(end));
+    request.prev_kv = prev_kv;
     return call_new(REQUEST_DELETE_RANGE, &request.base);
 }
 

@@ -149,6 +149,23 @@ TEST(server, requests_before_there_is_a_leader_wait_for_it)
     teardown(&w);
 }
 
+TEST(server, a_read_before_there_is_a_leader_is_asked_as_soon_as_there_is)
+{
+    struct world w;
+    config = world_config("1000");
+    world_start(&w, config, sim_disk_new());
+    struct call *get = call_submit(&w, call_get("a"));
+    for (unsigned i = 0; i < 1000 && w.server->leader == 0; i++) {
+        assert_int_equal(get->done, 0);
+        loop_turn(w.loop, true);
+    }
+    mono_ns led = loop_now(w.loop);
+    call_end(&w, get, STATUS_OK);
+    assert_true(loop_now(w.loop) - led < SERVER_READ_RETRY_NS / 10);
+    world_wait_ready(&w);
+    teardown(&w);
+}
+
 TEST(server, a_linearizable_read_sees_every_acknowledged_write)
 {
     struct world w;

@@ -101,6 +101,39 @@ static bool place_settle(struct keyindex_place *place)
     return true;
 }
 
+/* To the key before the place, which may be past the last of its leaf. False at the beginning. */
+static bool place_back(struct keyindex_place *place)
+{
+    unsigned level = place->depth - 1u;
+    while (place->slot[level] == 0) {
+        if (level == 0) {
+            return false;
+        }
+        level--;
+    }
+    place->slot[level]--;
+    for (; level + 1 < place->depth; level++) {
+        struct keyindex_node *child = inner_of(place->node[level])->child[place->slot[level]];
+        place->node[level + 1] = child;
+        place->slot[level + 1] = (uint16_t)(child->count - 1);
+    }
+    return true;
+}
+
+/* Behind the last key of all. */
+static void place_end(const struct keyindex *index, struct keyindex_place *place)
+{
+    struct keyindex_node *node = index->root;
+    *place = (struct keyindex_place){.epoch = index->epoch, .depth = index->depth};
+    for (unsigned level = 0; level + 1 < index->depth; level++) {
+        place->node[level] = node;
+        place->slot[level] = (uint16_t)(node->count - 1);
+        node = inner_of(node)->child[node->count - 1];
+    }
+    place->node[index->depth - 1] = node;
+    place->slot[index->depth - 1] = node->count;
+}
+
 /* Adds a difference to what the ancestors of the place know. */
 static void place_count(struct keyindex *index, struct keyindex_place *place,
                         struct key_count before, struct key_count after)
@@ -281,6 +314,7 @@ static void place_remove(struct keyindex *index, struct keyindex_place *place)
 struct keyindex *keyindex_new(void)
 {
     struct keyindex *index = NEW(struct keyindex);
+    slab_init(&index->slabs);
     index->root = keyindex__node_new(index, true);
     index->depth = 1;
     return index;
@@ -305,6 +339,7 @@ void keyindex_free(struct keyindex **index)
     }
     subtree_free(*index, (*index)->root);
     ASSERT((*index)->stats.bytes == 0);
+    slab_fini(&(*index)->slabs);
     mem_free(*index);
     *index = NULL;
 }
@@ -333,11 +368,7 @@ static void place_advance(struct keyindex *index, struct keyindex_place *place, 
     struct key_count before = record_count(record);
     ASSERT(revision_cmp(rev, (struct revision){record->mod, record->sub}) > 0);
     keyindex__record_push(index, record);
-    record->mod = rev.main;
-    record->sub = rev.sub;
-    record->create = create;
-    record->version = version;
-    record->row_len = row_len;
+    keyindex__record_set(index, record, rev, create, version, row_len);
     index->stats.revisions++;
     place_set_live(place, row_len > 0);
     place_count(index, place, before, record_count(record));
@@ -347,11 +378,7 @@ static void place_create(struct keyindex *index, struct keyindex_place *place, s
                          struct revision rev, int64_t create, int64_t version, uint32_t row_len)
 {
     struct keyindex_record *record = keyindex__record_new(index, key);
-    record->mod = rev.main;
-    record->sub = rev.sub;
-    record->create = create;
-    record->version = version;
-    record->row_len = row_len;
+    keyindex__record_set(index, record, rev, create, version, row_len);
     index->stats.revisions++;
     place_insert(index, place, record);
 }
@@ -368,8 +395,8 @@ void keyindex_put_at(struct keyindex *index, struct keyindex_place *place, struc
     const struct keyindex_record *record = place_record(place);
     SLOW_ASSERT(slice_eq(key, record_key(record)));
     bool is_live = record_is_live(record);
-    place_advance(index, place, rev, is_live ? record->create : rev.main,
-                  is_live ? record->version + 1 : 1, row_len);
+    place_advance(index, place, rev, is_live ? record_create(record) : rev.main,
+                  is_live ? record_version(record) + 1 : 1, row_len);
 }
 
 void keyindex_tombstone_at(struct keyindex *index, struct keyindex_place *place,
@@ -428,7 +455,7 @@ void keyindex_drop(struct keyindex *index, struct slice key, struct revision rev
         return;
     }
     index->stats.revisions--;
-    if (record->history != NULL) {
+    if (keyindex__record_revs(record) > 1) {
         keyindex__record_shift(index, record);
         return;
     }
@@ -446,6 +473,22 @@ bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
     return place.is_found && keyindex__record_get(place_record(&place), at, out);
 }
 
+/* The position of the first revision with main >= from. */
+static uint32_t first_rev_from(const struct keyindex_record *record, uint32_t count, int64_t from)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (keyindex__record_rev(record, middle).main < from) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t from,
                         keyindex_rev_fn *each, void *ctx)
 {
@@ -455,10 +498,11 @@ void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t 
         return;
     }
     const struct keyindex_record *record = place_record(&place);
-    for (uint32_t i = 0; i < keyindex__record_revs(record); i++) {
+    uint32_t count = keyindex__record_revs(record);
+    for (uint32_t i = first_rev_from(record, count, from); i < count; i++) {
         struct keyindex_old rev = keyindex__record_rev(record, i);
         struct revision revision = {.main = rev.main, .sub = rev.sub};
-        if (rev.main >= from && !each(ctx, revision, rev.row_len == 0)) {
+        if (!each(ctx, revision, rev.row_len == 0)) {
             return;
         }
     }
@@ -487,23 +531,56 @@ void keyindex_iter_pause(struct keyindex_iter *iter)
 }
 
 /* To the first key, or to the one behind the last given. False at the end of the tree. */
-static bool iter_move(struct keyindex_iter *iter)
+static bool iter_forward(struct keyindex_iter *iter)
 {
     struct keyindex_place *place = &iter->place;
     if (!iter->is_started) {
         place_seek(iter->index, iter->range.from, place);
-        iter->is_started = true;
     } else if (iter->is_paused) {
         place_seek(iter->index, buf_slice(&iter->last), place);
         if (place->is_found) {
             place->slot[place->depth - 1]++;
         }
-        iter->is_paused = false;
     } else {
         ASSERT(place->epoch == iter->index->epoch);
         place->slot[place->depth - 1]++;
     }
     return place_settle(place);
+}
+
+static bool iter_backward(struct keyindex_iter *iter)
+{
+    struct keyindex_place *place = &iter->place;
+    if (iter->is_paused) {
+        place_seek(iter->index, buf_slice(&iter->last), place);
+    } else if (iter->is_started) {
+        ASSERT(place->epoch == iter->index->epoch);
+    } else if (iter->range.kind == KEY_FROM) {
+        place_end(iter->index, place);
+    } else if (iter->range.kind == KEY_SPAN) {
+        place_seek(iter->index, iter->range.end, place);
+    } else {
+        place_seek(iter->index, iter->range.from, place);
+        return place_settle(place); /* one key reads alike from both ends */
+    }
+    return place_back(place);
+}
+
+static bool iter_move(struct keyindex_iter *iter)
+{
+    bool has_moved = iter->is_reverse ? iter_backward(iter) : iter_forward(iter);
+    iter->is_started = true;
+    iter->is_paused = false;
+    return has_moved;
+}
+
+/* A forward walk never meets what is below the range, nor a backward one what is above it. */
+static bool iter_has(const struct keyindex_iter *iter, struct slice key)
+{
+    if (iter->is_reverse || iter->range.kind != KEY_FROM) {
+        return key_range_has(&iter->range, key);
+    }
+    return true;
 }
 
 bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget)
@@ -516,7 +593,7 @@ bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uin
             break;
         }
         const struct keyindex_record *record = place_record(&iter->place);
-        if (iter->range.kind != KEY_FROM && !key_range_has(&iter->range, record_key(record))) {
+        if (!iter_has(iter, record_key(record))) {
             break;
         }
         if (budget != NULL) {
@@ -564,6 +641,64 @@ struct key_count keyindex_count(const struct keyindex *index, const struct key_r
     return count_sub(place_rank(&end), place_rank(&from));
 }
 
+/* What the first `keys` live keys of the whole tree take. */
+static uint64_t wire_of_first(const struct keyindex *index, uint64_t keys)
+{
+    const struct keyindex_node *node = index->root;
+    uint64_t wire_bytes = 0;
+    if (keys >= index->total.keys) {
+        return index->total.wire_bytes;
+    }
+    while (!node->is_leaf) {
+        const struct keyindex_inner *inner = inner_of_const(node);
+        unsigned slot = 0;
+        for (; keys >= inner->sum[slot].keys; slot++) {
+            keys -= inner->sum[slot].keys;
+            wire_bytes += inner->sum[slot].wire_bytes;
+            ASSERT(slot + 1u < node->count); /* fewer than there are */
+        }
+        node = inner->child[slot];
+    }
+    unsigned slot = 0;
+    for (; keys > 0; slot++) {
+        ASSERT(slot < node->count);
+        keys -= record_is_live(node->record[slot]);
+    }
+    return wire_bytes + keyindex__node_sum(node, 0, slot).wire_bytes;
+}
+
+/* What lives before the range. */
+static struct key_count count_before(const struct keyindex *index, const struct key_range *range)
+{
+    struct keyindex_place from;
+    place_seek(index, range->from, &from);
+    return place_rank(&from);
+}
+
+struct key_count keyindex_count_first(const struct keyindex *index, const struct key_range *range,
+                                      uint64_t limit)
+{
+    struct key_count all = keyindex_count(index, range);
+    if (limit >= all.keys) {
+        return all;
+    }
+    struct key_count before = count_before(index, range);
+    uint64_t end = wire_of_first(index, before.keys + limit);
+    return (struct key_count){.keys = limit, .wire_bytes = end - before.wire_bytes};
+}
+
+struct key_count keyindex_count_last(const struct keyindex *index, const struct key_range *range,
+                                     uint64_t limit)
+{
+    struct key_count all = keyindex_count(index, range);
+    if (limit >= all.keys) {
+        return all;
+    }
+    struct key_count end = count_add(count_before(index, range), all);
+    uint64_t begin = wire_of_first(index, end.keys - limit);
+    return (struct key_count){.keys = limit, .wire_bytes = end.wire_bytes - begin};
+}
+
 /* ---- observers ------------------------------------------------------------------------------- */
 
 void keyindex_stats(const struct keyindex *index, struct keyindex_stats *out)
@@ -583,6 +718,8 @@ static void record_check(const struct keyindex_record *record, struct keyindex_s
             ASSERT(before.row_len > 0 || rev.row_len > 0);
         }
     }
+    ASSERT(record_is_live(record) == (record_version(record) > 0));
+    ASSERT(record_create(record) <= record->mod);
     seen->keys_known++;
     seen->revisions += count;
     seen->key_bytes += record->key_len;
@@ -628,6 +765,7 @@ void keyindex_check(const struct keyindex *index)
     ASSERT(index->stats.keys_known == seen.keys_known);
     ASSERT(index->stats.revisions == seen.revisions);
     ASSERT(index->stats.key_bytes == seen.key_bytes);
+    slab_check(&index->slabs);
     struct keyindex_iter iter;
     struct key_range all = {.kind = KEY_FROM};
     struct key_version version;

@@ -76,13 +76,14 @@ void keyindex_tombstone_at(struct keyindex *index, struct keyindex_place *place,
 bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
                   struct key_version *out);
 
-/* The keys of a range as of a revision, ascending. Embed; may be kept over changes of the index
- * when paused before them. */
+/* The keys of a range as of a revision, ascending or descending. Embed; may be kept over changes of
+ * the index when paused before them. */
 struct keyindex_iter {
     const struct keyindex *index;
     int64_t at;
     struct key_range range; /* borrows its slices until fini */
     struct keyindex_place place;
+    bool is_reverse; /* descending: set between init and the first next */
     bool is_started;
     bool is_done;
     struct buf last; /* the key after which to go on, when paused */
@@ -103,6 +104,11 @@ struct key_count {
 };
 /* O(log n), exact. */
 struct key_count keyindex_count(const struct keyindex *index, const struct key_range *range);
+/* The same of the first `limit` keys of the range, or of the last. */
+struct key_count keyindex_count_first(const struct keyindex *index, const struct key_range *range,
+                                      uint64_t limit);
+struct key_count keyindex_count_last(const struct keyindex *index, const struct key_range *range,
+                                     uint64_t limit);
 /* What one row of that length takes on the wire. */
 uint64_t keyindex_wire_len(uint32_t row_len);
 

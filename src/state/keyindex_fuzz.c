@@ -182,6 +182,53 @@ static void do_range(struct world *world, const struct key_range *range, int64_t
     }
 }
 
+/* The other way round, over changes in between. */
+static void do_reverse(struct world *world, const struct key_range *range, int64_t at, bool pauses)
+{
+    struct keyindex_iter iter;
+    struct key_version got;
+    keyindex_iter_init(&iter, world->index, range, at);
+    iter.is_reverse = true;
+    for (unsigned i = KEYS; i-- > 0;) {
+        const struct model_rev *want = model_get(&world->key[i], at);
+        if (want == NULL || !key_range_has(range, key_text(world, i))) {
+            continue;
+        }
+        ASSERT(keyindex_iter_next(&iter, &got, NULL));
+        same(world, i, want, &got);
+        if (pauses) {
+            keyindex_iter_pause(&iter);
+        }
+        if (pauses && i % 5 == 0 && at < INT64_MAX) {
+            do_put(world, (i * 7) % KEYS, 9);
+        }
+    }
+    ASSERT(!keyindex_iter_next(&iter, &got, NULL));
+    ASSERT(!keyindex_iter_next(&iter, &got, NULL));
+    keyindex_iter_fini(&iter);
+}
+
+/* Counts of the first and the last keys of a range, against walks over them. */
+static void do_limits(struct world *world, const struct key_range *range, uint64_t limit)
+{
+    for (unsigned is_last = 0; is_last < 2; is_last++) {
+        struct keyindex_iter iter;
+        struct key_version got;
+        struct key_count want = {0};
+        keyindex_iter_init(&iter, world->index, range, INT64_MAX);
+        iter.is_reverse = is_last != 0;
+        while (want.keys < limit && keyindex_iter_next(&iter, &got, NULL)) {
+            want.keys++;
+            want.wire_bytes += keyindex_wire_len(got.row_len);
+        }
+        keyindex_iter_fini(&iter);
+        struct key_count count = is_last ? keyindex_count_last(world->index, range, limit)
+                                         : keyindex_count_first(world->index, range, limit);
+        ASSERT(count.keys == want.keys);
+        ASSERT(count.wire_bytes == want.wire_bytes);
+    }
+}
+
 struct rev_list {
     const struct model_key *key;
     size_t next;
@@ -274,9 +321,13 @@ static void step(struct world *world, uint8_t op, uint16_t a, uint16_t b)
         break;
     case 10:
         do_range(world, &range, INT64_MAX, false);
+        do_reverse(world, &range, INT64_MAX, op & 16);
+        do_limits(world, &range, op >> 5);
+        do_limits(world, &range, b % 211);
         break;
     case 11:
         do_range(world, &range, past, op & 16);
+        do_reverse(world, &range, past, op & 16);
         break;
     case 12:
         do_revisions(world, a % KEYS, past);

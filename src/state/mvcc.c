@@ -3,6 +3,9 @@
 #include "state/mvcc_priv.h"
 
 #define CHANGES_CAP_MIN 16
+/* A transaction with more changes does not leave its memory behind, nor is it let go of at once. */
+#define CHANGES_KEEP 4096
+#define RESTORE_MAPPED_MAX ((uint64_t)16 << 20) /* what opening a store may keep resident of it */
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -56,6 +59,7 @@ struct restore {
     struct errbuf *why;
     enum err err;
     struct revision last; /* row seen; {1, 0} before the first */
+    uint64_t mapped;      /* bytes of rows since the file's pages were let go of */
     bool has_leases;
 };
 
@@ -70,6 +74,10 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
         restore->err = errf(restore->why, ERR_CORRUPT,
                             "bucket key has a key of %zu bytes that is no revision", key.len);
         return false;
+    }
+    if (mvcc__is_bump(value, is_tombstone) && revision_cmp(rev, restore->last) > 0) {
+        restore->last = rev;
+        return true;
     }
     bool is_row = mvcc_row_parse(value, &row) == ERR_OK && row.key.len > 0;
     if (!is_row || value.len > UINT32_MAX) {
@@ -91,6 +99,11 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
     keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
                      is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
     restore->last = rev;
+    restore->mapped += value.len;
+    if (restore->mapped > RESTORE_MAPPED_MAX) {
+        restore->mapped = 0;
+        backend_forget_pages(store->backend);
+    }
     restore->has_leases = restore->has_leases || row.lease != 0;
     if (restore->has_leases && store->options.hooks.attach != NULL) {
         store->options.hooks.attach(store->options.hooks.ctx, row.key,
@@ -125,6 +138,7 @@ static FALLIBLE restore(struct mvcc *store, struct errbuf *why)
     TRY(read_marker(store, FINISHED_COMPACT, &store->finished, why));
     TRY(read_marker(store, SCHEDULED_COMPACT, &scheduled, why));
     backend_scan_rows(store->backend, (struct revision){0}, restore_row, &state);
+    backend_forget_pages(store->backend);
     TRY(state.err);
     store->revision = state.last.main;
     if (store->revision < store->finished) {
@@ -168,8 +182,29 @@ FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct
     return ERR_OK;
 }
 
+bool mvcc_tidy(struct mvcc *store, size_t budget)
+{
+    for (; store->stale_count > 0 && budget > 0; budget--) {
+        chunk_unref(store->stale[--store->stale_count].chunk);
+    }
+    if (store->stale_count == 0) {
+        mem_free(store->stale);
+        store->stale = NULL;
+    }
+    return store->stale_count > 0;
+}
+
 static void changes_release(struct mvcc *store)
 {
+    if (store->change_count > CHANGES_KEEP) {
+        (void)mvcc_tidy(store, SIZE_MAX); /* two large ones in a row, and nobody had the time */
+        store->stale = store->changes;
+        store->stale_count = store->change_count;
+        store->changes = NULL;
+        store->change_cap = 0;
+        store->change_count = 0;
+        return;
+    }
     for (size_t i = 0; i < store->change_count; i++) {
         chunk_unref(store->changes[i].chunk);
     }
@@ -186,6 +221,7 @@ void mvcc_close(struct mvcc **out)
     ASSERT(list_empty(&store->reads));
     ASSERT(store->hash_count == 0);
     changes_release(store);
+    (void)mvcc_tidy(store, SIZE_MAX);
     mem_free(store->changes);
     keyindex_free(&store->index);
     mem_free(store);
@@ -194,8 +230,14 @@ void mvcc_close(struct mvcc **out)
 
 int64_t mvcc_revision(const struct mvcc *store)
 {
-    bool has_written = store->is_writing && store->change_count > 0;
+    bool has_written = store->is_writing && !store->is_suspended && store->change_count > 0;
     return store->revision + has_written;
+}
+
+/* As of which revision whoever asks now sees the index. */
+static int64_t visible_at(const struct mvcc *store)
+{
+    return store->is_suspended ? store->revision : INT64_MAX;
 }
 
 int64_t mvcc_compact_revision(const struct mvcc *store)
@@ -216,6 +258,7 @@ void mvcc_begin(struct mvcc *store)
 static struct mvcc_change *change_add(struct mvcc *store)
 {
     ASSERT(store->is_writing);
+    ASSERT(!store->is_suspended);
     ASSERT(store->change_count < UINT32_MAX);
     if (store->change_count == store->change_cap) {
         store->change_cap = store->change_cap == 0 ? CHANGES_CAP_MIN : 2 * store->change_cap;
@@ -300,19 +343,52 @@ static void delete_at(struct mvcc *store, struct keyindex_place *place,
     store->stats.deletes++;
 }
 
+void mvcc_delete_begin(struct mvcc *store, const struct key_range *range, struct mvcc_delete *out)
+{
+    *out = (struct mvcc_delete){0};
+    keyindex_iter_init(&out->iter, store->index, range, INT64_MAX);
+}
+
+bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *budget)
+{
+    struct key_version version;
+    ASSERT(store->is_writing);
+    ASSERT(!store->is_suspended);
+    while (keyindex_iter_next(&delete->iter, &version, budget)) {
+        delete_at(store, &delete->iter.place, &version); /* the tree keeps its shape */
+        delete->count++;
+    }
+    if (!delete->iter.is_done) {
+        return false;
+    }
+    keyindex_iter_fini(&delete->iter);
+    return true;
+}
+
 uint64_t mvcc_delete(struct mvcc *store, const struct key_range *range)
 {
-    struct keyindex_iter iter;
-    struct key_version version;
-    uint64_t count = 0;
+    struct mvcc_delete delete;
+    uint64_t budget = UINT64_MAX;
+    mvcc_delete_begin(store, range, &delete);
+    bool is_done = mvcc_delete_step(store, &delete, &budget);
+    ASSERT(is_done);
+    return delete.count;
+}
+
+void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete)
+{
     ASSERT(store->is_writing);
-    keyindex_iter_init(&iter, store->index, range, INT64_MAX);
-    while (keyindex_iter_next(&iter, &version, NULL)) {
-        delete_at(store, &iter.place, &version); /* the tree keeps its shape */
-        count++;
+    ASSERT(!store->is_suspended);
+    if (delete != NULL) {
+        keyindex_iter_pause(&delete->iter);
     }
-    keyindex_iter_fini(&iter);
-    return count;
+    store->is_suspended = true;
+}
+
+void mvcc_resume(struct mvcc *store)
+{
+    ASSERT(store->is_suspended);
+    store->is_suspended = false;
 }
 
 size_t mvcc_change_count(const struct mvcc *store)
@@ -329,6 +405,7 @@ const struct mvcc_change *mvcc_changes(const struct mvcc *store, size_t *count_o
 int64_t mvcc_end(struct mvcc *store)
 {
     ASSERT(store->is_writing);
+    ASSERT(!store->is_suspended);
     store->is_writing = false;
     if (store->change_count > 0) {
         store->revision++;
@@ -346,13 +423,14 @@ int64_t mvcc_end(struct mvcc *store)
 
 bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *out)
 {
+    ASSERT(!store->is_suspended);
     return keyindex_get(store->index, key, INT64_MAX, out);
 }
 
 bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
 {
     struct key_version version;
-    if (!mvcc_get_version(store, key, &version)) {
+    if (!keyindex_get(store->index, key, visible_at(store), &version)) {
         return false;
     }
     mvcc__parse(store, version.mod, row_at(store, version.mod), out);
@@ -369,6 +447,16 @@ bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
     return true;
 }
 
+bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvcc_row *out)
+{
+    struct key_version version;
+    if (at < store->compact || !keyindex_get(store->index, key, at, &version)) {
+        return false;
+    }
+    mvcc__parse(store, version.mod, row_at(store, version.mod), out);
+    return true;
+}
+
 FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
                         struct mvcc_read *read)
 {
@@ -380,7 +468,9 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
     if (at < store->compact) {
         return ERR_COMPACTED;
     }
-    *read = (struct mvcc_read){.store = store, .at = at, .is_current = at == current};
+    /* What a suspended transaction has changed is in the index already. */
+    bool is_newest = at == current && !(store->is_suspended && store->change_count > 0);
+    *read = (struct mvcc_read){.store = store, .at = at, .is_current = is_newest};
     keyindex_iter_init(&read->iter, store->index, range, at);
     keyindex_iter_init(&read->measure, store->index, range, at);
     list_add_tail(&store->reads, &read->link);
@@ -398,7 +488,7 @@ void mvcc_read_close(struct mvcc_read *read)
     keyindex_iter_fini(&read->measure);
 }
 
-bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count *out)
+bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out)
 {
     struct key_version version;
     if (!read->is_measured && read->is_current) {
@@ -406,8 +496,8 @@ bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count
         read->total = keyindex_count(read->store->index, &read->iter.range);
         read->is_measured = true;
     }
-    while (!read->is_measured && budget > 0) {
-        if (keyindex_iter_next(&read->measure, &version, &budget)) {
+    while (!read->is_measured && *budget > 0) {
+        if (keyindex_iter_next(&read->measure, &version, budget)) {
             read->total.keys++;
             read->total.wire_bytes += keyindex_wire_len(version.row_len);
         } else {
@@ -419,9 +509,40 @@ bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count
     return read->is_measured;
 }
 
-bool mvcc_read_key(struct mvcc_read *read, struct key_version *out)
+struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end)
 {
-    return keyindex_iter_next(&read->iter, out, NULL);
+    const struct keyindex *index = read->store->index;
+    ASSERT(read->is_current);
+    ASSERT(mvcc_revision(read->store) == read->at);
+    return from_end ? keyindex_count_last(index, &read->iter.range, limit)
+                    : keyindex_count_first(index, &read->iter.range, limit);
+}
+
+void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse)
+{
+    struct key_range range = read->iter.range;
+    keyindex_iter_fini(&read->iter);
+    keyindex_iter_init(&read->iter, read->store->index, &range, read->at);
+    read->iter.is_reverse = is_reverse;
+}
+
+bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *budget)
+{
+    return keyindex_iter_next(&read->iter, out, budget);
+}
+
+bool mvcc_read_is_done(const struct mvcc_read *read)
+{
+    return read->iter.is_done;
+}
+
+struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len)
+{
+    struct slice raw = row_at(read->store, mod);
+    if (raw.len != row_len) {
+        damaged(read->store, mod, "has changed its length"); /* a reply may have promised it */
+    }
+    return raw;
 }
 
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out)
@@ -430,15 +551,16 @@ bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out)
     if (!keyindex_iter_next(&read->iter, &version, NULL)) {
         return false;
     }
-    *raw_out = row_at(read->store, version.mod);
+    *raw_out = mvcc_read_row(read, version.mod, version.row_len);
     return true;
 }
 
 void mvcc_read_pause(struct mvcc_read *read)
 {
     struct key_count total;
+    uint64_t none = 0;
     if (read->is_current && !read->is_measured) {
-        bool is_measured = mvcc_read_measure(read, 0, &total);
+        bool is_measured = mvcc_read_measure(read, &none, &total);
         ASSERT(is_measured);
     }
     keyindex_iter_pause(&read->iter);
@@ -458,14 +580,41 @@ static bool history_row(void *ctx, struct slice key, struct slice value)
     if (revision_decode(key, &rev, &is_tombstone) != ERR_OK) {
         damaged(history->store, rev, "has a key that is no revision");
     }
+    if (rev.main > history->store->revision) {
+        return false; /* of a transaction that has not ended */
+    }
     return history->each(history->ctx, rev, is_tombstone, value);
+}
+
+void mvcc_history_from(struct mvcc *store, struct revision from, mvcc_history_fn *each, void *ctx)
+{
+    struct history history = {.store = store, .each = each, .ctx = ctx};
+    backend_scan_rows(store->backend, from, history_row, &history);
 }
 
 void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
 {
-    struct history history = {.store = store, .each = each, .ctx = ctx};
-    struct revision first = {.main = from < 0 ? 0 : from};
-    backend_scan_rows(store->backend, first, history_row, &history);
+    mvcc_history_from(store, (struct revision){.main = from < 0 ? 0 : from}, each, ctx);
+}
+
+struct key_history {
+    struct mvcc *store;
+    mvcc_history_fn *each;
+    void *ctx;
+};
+
+static bool key_history_rev(void *ctx, struct revision rev, bool is_tombstone)
+{
+    struct key_history *history = ctx;
+    struct slice row = is_tombstone ? SLICE_EMPTY : row_at(history->store, rev);
+    return history->each(history->ctx, rev, is_tombstone, row);
+}
+
+void mvcc_key_history(struct mvcc *store, struct slice key, int64_t from, mvcc_history_fn *each,
+                      void *ctx)
+{
+    struct key_history history = {.store = store, .each = each, .ctx = ctx};
+    keyindex_revisions(store->index, key, from, key_history_rev, &history);
 }
 
 /* ---- observers --------------------------------------------------------------------------------
@@ -503,6 +652,9 @@ static bool check_row(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
     ASSERT(err == ERR_OK);
+    if (mvcc__is_bump(value, check->is_tombstone)) {
+        return true;
+    }
     mvcc__parse(check->store, check->rev, value, &row);
     ASSERT(check->is_tombstone || row.mod == check->rev.main);
     check->is_known = false;

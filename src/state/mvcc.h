@@ -60,8 +60,8 @@ struct mvcc_options {
 FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct errbuf *why);
 void mvcc_close(struct mvcc **store); /* no read or hash may be open; safe on NULL */
 
-/* The newest revision; inside a transaction that has written, that transaction's. An empty store
- * has 1. */
+/* The newest revision; inside a transaction that has written (and is not suspended), that
+ * transaction's. An empty store has 1. */
 int64_t mvcc_revision(const struct mvcc *store);
 /* Reads below this are refused; -1 when nothing was ever compacted. */
 int64_t mvcc_compact_revision(const struct mvcc *store);
@@ -89,8 +89,26 @@ void mvcc_begin(struct mvcc *store);
 int64_t mvcc_put(struct mvcc *store, struct slice key, struct slice value, lease_id lease);
 /* Deletes every key of the range and returns how many. */
 uint64_t mvcc_delete(struct mvcc *store, const struct key_range *range);
+/* The same in steps: begun and stepped within one transaction, in which nothing else is written
+ * meanwhile. `range`'s slices are borrowed until it is done. */
+struct mvcc_delete {
+    struct keyindex_iter iter;
+    uint64_t count; /* deleted so far */
+};
+void mvcc_delete_begin(struct mvcc *store, const struct key_range *range, struct mvcc_delete *out);
+/* True when it is done. *budget is how many keys may still be looked at. */
+bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *budget);
+
+/* A transaction that goes on in a later turn of the loop. While it is suspended nobody sees any of
+ * it: revisions, reads, and history are those of the transaction that ended last. Nothing may be
+ * written, compacted or hashed. A delete under way is paused by it; NULL: none is. */
+void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete);
+void mvcc_resume(struct mvcc *store);
+
 /* Changes so far in this transaction. */
 size_t mvcc_change_count(const struct mvcc *store);
+/* Lets go of a slice of what large transactions of the past have changed. True: there is more. */
+bool mvcc_tidy(struct mvcc *store, size_t budget);
 /* Makes it readable, calls hooks.changed if anything changed, and returns the newest revision. The
  * changes stay valid until the next mvcc_begin(). */
 int64_t mvcc_end(struct mvcc *store);
@@ -106,6 +124,10 @@ bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *
 /* The row of a put at exactly `rev`, for prev_kv. False when compaction has taken it. */
 bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out);
 
+/* The row of `key` as of revision `at`, for prev_kv. False when the key did not live then, and when
+ * `at` is below the compact revision. */
+bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvcc_row *out);
+
 /* A read of a range at a revision. Embed it; open, perhaps measure, next …, close. Rows come in
  * key order. It may live over turns of the loop when paused before each return to it; until it is
  * closed, compaction removes nothing it could still read. */
@@ -114,7 +136,7 @@ struct mvcc_read {
     struct list link;
     struct keyindex_iter iter;
     int64_t at;      /* the revision read */
-    bool is_current; /* opened at the newest revision */
+    bool is_current; /* opened at the newest revision, with nothing unfinished above it */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;
@@ -128,20 +150,37 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
 void mvcc_read_close(struct mvcc_read *read);
 /* How many keys the whole range has, and what their rows take in a RangeResponse. Exact. At the
  * current revision (and outside a transaction's own, older reads) it costs O(log n); at an older
- * one every key of the range is visited, at most `budget` a call. False: call again. */
-bool mvcc_read_measure(struct mvcc_read *read, uint64_t budget, struct key_count *out);
-/* The next key with what the index knows; no row is touched. False at the end. */
-bool mvcc_read_key(struct mvcc_read *read, struct key_version *out);
+ * one every key of the range is visited; *budget, how many may still be, goes down. False: call
+ * again. */
+bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
+/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
+ * and has not been paused. */
+struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end);
+/* Begins at the first key again, or at the last to go backwards. */
+void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse);
+/* The next key with what the index knows; no row is touched. False at the end, and when `budget`
+ * (may be NULL), the keys that may still be looked at, has come to 0. */
+bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *budget);
+bool mvcc_read_is_done(const struct mvcc_read *read);
 /* The next row as stored. False at the end. Valid until the next call or turn. */
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out);
+/* The row of a key given, also after a pause: it is there until the read is closed. */
+struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len);
 /* Before anything is written or the loop turns. The next call goes on after the last row given. */
 void mvcc_read_pause(struct mvcc_read *read);
 
 /* The rows with `from` <= main revision, in the order of revisions, tombstones included (kv as in
- * an event is for the caller to make): each(ctx, rev, is_delete, row) until false. For watchers
- * that catch up. */
+ * an event is for the caller to make): each(ctx, rev, is_delete, row) until false. Rows of a
+ * transaction that has not ended are not among them. For watchers that catch up: a slice is as many
+ * rows as `each` takes, and costs O(log n) to begin and then only the rows it is given; the next
+ * slice begins at the revision behind the last whole one. */
 typedef bool mvcc_history_fn(void *ctx, struct revision rev, bool is_delete, struct slice row);
 void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx);
+/* The same from a sub revision on: to go on inside of a large transaction. */
+void mvcc_history_from(struct mvcc *store, struct revision from, mvcc_history_fn *each, void *ctx);
+/* The changes of one key only, found through the index. The row of a delete is empty. */
+void mvcc_key_history(struct mvcc *store, struct slice key, int64_t from, mvcc_history_fn *each,
+                      void *ctx);
 
 /* ---- compaction ----------------------------------------------------------------------------- */
 
@@ -154,6 +193,8 @@ FALLIBLE mvcc_compact(struct mvcc *store, int64_t revision);
  * loop), or -1 when there is nothing (more) to remove; mvcc_compact() makes there be something
  * again. Not inside a transaction or between backend_begin() and backend_end(). */
 int mvcc_compact_step(struct mvcc *store);
+/* Does the removal of rows that is under way wait for this read to be closed? */
+bool mvcc_read_is_waited_for(const struct mvcc_read *read);
 /* Is the removal of rows up to `revision` finished? */
 bool mvcc_is_compacted(const struct mvcc *store, int64_t revision);
 

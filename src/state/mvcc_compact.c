@@ -99,6 +99,9 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     }
     state->visited++;
     state->last = rev;
+    if (mvcc__is_bump(value, is_tombstone)) {
+        return true;
+    }
     mvcc__parse(store, rev, value, &row);
     if (!keyindex_is_kept(store->index, row.key, rev, store->target)) {
         state->doomed[state->count++] = (struct doomed){
@@ -140,11 +143,16 @@ static void removal_end(struct mvcc *store)
     }
 }
 
+bool mvcc_read_is_waited_for(const struct mvcc_read *read)
+{
+    return read->at < read->store->target;
+}
+
 /* Is a read open that may still want what the removal would take? */
 static bool is_held_back(const struct mvcc *store)
 {
     LIST_FOR_EACH (&store->reads, link) {
-        if (CONTAINER_OF(link, struct mvcc_read, link)->at < store->target) {
+        if (mvcc_read_is_waited_for(CONTAINER_OF(link, struct mvcc_read, link))) {
             return true;
         }
     }

@@ -188,7 +188,7 @@ static void check_range(struct world *world, const struct key_range *range, int6
         }
     }
     ASSERT(!mvcc_read_next(&read, &raw));
-    while (!mvcc_read_measure(&read, 3, &count)) {
+    while (!mvcc_read_measure(&read, &(uint64_t){3}, &count)) {
     }
     ASSERT(count.keys == want.keys);
     ASSERT(count.wire_bytes == want.wire_bytes);

@@ -22,9 +22,12 @@ struct mvcc {
     int64_t compact;  /* -1: nothing was ever compacted */
 
     bool is_writing;
+    bool is_suspended;           /* writing, and nobody is to see it */
     struct mvcc_change *changes; /* of the current or last transaction */
     size_t change_count;
     size_t change_cap;
+    struct mvcc_change *stale; /* of a large one before: let go of in slices */
+    size_t stale_count;
 
     struct list reads; /* struct mvcc_read */
     uint64_t read_count;
@@ -39,6 +42,12 @@ struct mvcc {
 };
 
 /* The row parts that must be there, or the sentence and the end. */
+/* A row without bytes only carries a revision: a restore that bumps the store's revision writes it
+ * (etcdutl --bump-revision). It stands for no key, and compaction leaves it. */
+static inline bool mvcc__is_bump(struct slice raw, bool is_tombstone)
+{
+    return raw.len == 0 && !is_tombstone;
+}
 void mvcc__parse(const struct mvcc *store, struct revision rev, struct slice raw,
                  struct mvcc_row *out);
 /* After mvcc_open() has read the two markers. */

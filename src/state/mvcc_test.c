@@ -156,7 +156,7 @@ TEST(mvcc, a_transaction_is_one_revision_and_reads_its_own_writes)
     assert_int_equal(row.create, 3);
     assert_false(mvcc_get(f.store, SLICE("a"), &row));
     assert_int_equal(mvcc_read_open(f.store, &all, 0, &read), ERR_OK);
-    assert_true(mvcc_read_measure(&read, 0, &count));
+    assert_true(mvcc_read_measure(&read, &(uint64_t){0}, &count));
     assert_int_equal(count.keys, 1);
     mvcc_read_close(&read);
     assert_true(value_is(&f, "a", 2, "1"));
@@ -294,7 +294,7 @@ TEST(mvcc, an_open_read_holds_the_removal_back)
     assert_true(slice_eq_str(row.value, "old"));
     assert_false(mvcc_read_next(&read, &raw));
     struct key_count count;
-    assert_true(mvcc_read_measure(&read, 0, &count));
+    assert_true(mvcc_read_measure(&read, &(uint64_t){0}, &count));
     assert_int_equal(count.keys, 2);
     mvcc_read_close(&read);
     while (mvcc_compact_step(f.store) >= 0) {

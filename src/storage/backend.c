@@ -19,10 +19,9 @@
 
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
-#define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
-#define KEY_FILL 90                   /* percent: revisions only grow */
-#define RETRY_MS 1000                 /* between two tries of a commit that met a full disk */
-#define FREE_SLICE 16384              /* rows let go of at once: a full batch, some 0.2 ms */
+#define FORGET_NS (10 * NS_PER_SEC) /* between two times that commits let go of mapped pages */
+#define RETRY_MS 1000               /* between two tries of a commit that met a full disk */
+#define FREE_SLICE 16384            /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -62,7 +61,7 @@ const char *backend_path(const struct backend *backend)
 /* ---- the pinned tree --------------------------------------------------------------------------
  */
 
-static void tree_pin(struct backend *backend)
+void backend__tree_pin(struct backend *backend)
 {
     bolt_read_end(&backend->tree);
     backend->tree = bolt_read_begin(backend->db);
@@ -209,7 +208,7 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
         struct bolt_bucket *bucket;
         TRY(bolt_bucket(bolt_root(tx), slice_str(bucket_names[i]), &bucket));
         if (is_key) {
-            bolt_bucket_set_fill(bucket, KEY_FILL);
+            bolt_bucket_set_fill(bucket, BACKEND_FILL_ASCENDING);
             TRY(write_rows(batch, bucket));
         } else {
             TRY(write_map(&batch->map[i], bucket));
@@ -238,6 +237,21 @@ static FALLIBLE commit_batches(struct backend *backend, size_t count, struct err
     return ERR_OK;
 }
 
+/* Each commit reads a few pages of the tree, and the kernel maps their neighbours with them: they
+ * would add up to the whole file. On the executor, because letting go of 100,000 pages takes
+ * milliseconds; seldom, because a busy reader has to map its pages again. */
+static void forget_maybe(struct backend *backend)
+{
+    mono_ns now = env_now_mono(backend->options.env);
+    if (now - backend->forgotten_at < FORGET_NS) {
+        return;
+    }
+    backend->forgotten_at = now;
+    struct bolt_tx *tx = bolt_read_begin(backend->db);
+    bolt_tx_forget_pages(tx);
+    bolt_read_end(&tx);
+}
+
 /* On the executor. What does not fit at once may fit in parts: pages that the first part frees take
  * the second. */
 static void commit_run(struct job *job)
@@ -249,6 +263,7 @@ static void commit_run(struct job *job)
         backend->commit_err = commit_batches(backend, count, &backend->commit_why);
         if (backend->commit_err != ERR_NOSPACE) {
             backend->commit_batch_count = count;
+            forget_maybe(backend);
             break;
         }
     }
@@ -333,7 +348,7 @@ static void commit_finish(struct backend *backend)
     backend->is_due = backend->is_due || backend->space == BACKEND_SPACE_OUT; /* what waited */
     tell_space(backend);
     if (backend->commit_batch_count > 0) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         drop_committed(backend);
         backend->commit_count++;
         if (backend->options.on_commit != NULL) {
@@ -382,12 +397,11 @@ static bool wants_commit(const struct backend *backend)
            backend->open->ops >= backend->options.batch_limit;
 }
 
-/* Starts a commit if one is wanted and nothing stands in its way. */
-static void commit_maybe(struct backend *backend)
+void backend__commit_maybe(struct backend *backend)
 {
     bool is_barred = backend->is_committing || backend->is_applying || backend->is_closing ||
                      backend->is_waiting;
-    if (is_barred || !wants_commit(backend)) {
+    if (is_barred || !wants_commit(backend) || backend__defrag_turn(backend)) {
         return;
     }
     commit_prepare(backend);
@@ -410,7 +424,9 @@ static void commit_done(struct job *job)
 {
     struct backend *backend = CONTAINER_OF(job, struct backend, job);
     commit_finish(backend);
-    commit_maybe(backend);
+    backend__defrag_turn(backend);
+    backend__defrag_tidy(backend);
+    backend__commit_maybe(backend);
 }
 
 static void interval_passed(struct timer *timer)
@@ -418,7 +434,7 @@ static void interval_passed(struct timer *timer)
     struct backend *backend = CONTAINER_OF(timer, struct backend, timer);
     backend->is_waiting = false;
     backend->is_due = true;
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 /* After every write. */
@@ -426,7 +442,7 @@ static void wrote(struct backend *backend)
 {
     timer_maybe(backend);
     if (backend->open->ops >= backend->options.batch_limit) {
-        commit_maybe(backend);
+        backend__commit_maybe(backend);
     }
 }
 
@@ -440,13 +456,13 @@ void backend_force_commit(struct backend *backend, backend_done_fn *done, void *
     waiter->ctx = ctx;
     list_add_tail(&backend->waiters, &waiter->link);
     backend->is_waiting = backend->is_waiting && backend->options.loop != NULL;
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 void backend_retry(struct backend *backend)
 {
     backend->is_due = backend->is_due || backend->space != BACKEND_SPACE_OK;
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 void backend_forget_waiters(struct backend *backend)
@@ -541,6 +557,7 @@ static void backend_free(struct backend *backend)
         loop_task_remove(&backend->free_task);
     }
     bolt_read_end(&backend->tree);
+    backend__defrag_close(backend);
     bolt_close(&backend->db);
     chunk_pool_fini(&backend->pool);
     buf_fini(&backend->conf_state);
@@ -569,7 +586,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     struct bolt_options bolt = {
         .no_freelist_sync = true,
         .no_sync = options->no_sync,
-        .initial_map_size = MAP_SIZE,
+        .initial_map_size = BACKEND_MAP_SIZE,
         .reserve_bytes = options->reserve_bytes,
     };
     enum err err = bolt_open(options->env->disk, options->path, &bolt, &backend->db, why);
@@ -577,7 +594,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
         err = ensure_buckets(backend->db, why);
     }
     if (err == ERR_OK) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         err = load_meta(backend, why);
     }
     if (err == ERR_OK) {
@@ -588,6 +605,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
         return err;
     }
     batch_open(backend);
+    backend__defrag_open(backend);
     backend->executor = env_executor_new(options->env, "backend", 1);
     *out = backend;
     return ERR_OK;
@@ -632,7 +650,7 @@ void backend_end(struct backend *backend, uint64_t index, uint64_t term)
     ASSERT(backend->is_applying);
     backend->is_applying = false;
     backend_set_consistent_index(backend, index, term);
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 enum backend_space backend_space(const struct backend *backend)
@@ -791,9 +809,20 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
     backend_scan(backend, BUCKET_KEY, revision_encode(from, false, key), SLICE_EMPTY, each, ctx);
 }
 
+void backend_forget_pages(struct backend *backend)
+{
+    bolt_tx_forget_pages(backend->tree);
+}
+
 struct bolt_tx *backend_snapshot_begin(struct backend *backend)
 {
     return bolt_read_begin(backend->db);
+}
+
+void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx)
+{
+    bolt_read_end(tx);
+    backend__defrag_tidy(backend);
 }
 
 /* ---- observers --------------------------------------------------------------------------------

@@ -165,11 +165,31 @@ void backend_forget_waiters(struct backend *backend);
 void backend_retry(struct backend *backend);
 enum backend_space backend_space(const struct backend *backend);
 
+/* Lets go of the file's pages that reading has made resident. For whoever has read very much on
+ * end; the commits do it every few seconds for what they have touched themselves. */
+void backend_forget_pages(struct backend *backend);
+
 /* The newest committed state, for streaming a snapshot of the file while writes go on
- * (bolt_tx_read_at): force a commit first, begin in its callback. Ended with bolt_read_end(), on
- * any thread, before backend_close(). */
+ * (bolt_tx_read_at, on any thread): force a commit first, begin in its callback. End it before
+ * backend_close(). */
 struct bolt_tx;
 struct bolt_tx *backend_snapshot_begin(struct backend *backend);
+void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx); /* NULLs; safe on NULL */
+
+/* ---- defragmenting -------------------------------------------------------------------------- */
+
+/* Rewrites the file without holes while everything goes on, and calls done() on the loop thread,
+ * never from inside. Who asks while one is under way gets another one afterwards. On failure the
+ * old file is the database as before, and `why` (valid during the call) says what went wrong:
+ *
+ * ERR_NOSPACE, ERR_IO, …   the new file could not be made
+ * ERR_CORRUPT              the old one is damaged
+ * ERR_CLOSED               canceled, or the backend is closed */
+typedef void backend_defrag_fn(void *ctx, enum err err, const char *why);
+void backend_defrag(struct backend *backend, backend_defrag_fn *done, void *ctx);
+/* Gives up, soon: one that is about to replace the file still does. */
+void backend_defrag_cancel(struct backend *backend);
+bool backend_is_defragmenting(const struct backend *backend);
 
 /* ---- observers ------------------------------------------------------------------------------ */
 

@@ -63,6 +63,12 @@ FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_option
                    struct bolt **out, struct errbuf *why);
 /* No transaction may be open. *db becomes NULL; safe on NULL. */
 void bolt_close(struct bolt **db);
+/* Gives the file another name in the same folder, in place of the file that has it, and syncs the
+ * folder; then maps `map_size` bytes at once, as initial_map_size does. No transaction may be open.
+ * On failure *has_moved_out tells which side of the rename it was on: when it is false nothing has
+ * changed; when it is true nobody knows which of the two files a power failure would leave. */
+FALLIBLE bolt_rename(struct bolt *db, const char *path, uint64_t map_size, bool *has_moved_out,
+                     struct errbuf *why);
 
 /* ---- transactions -------------------------------------------------------------------------- */
 
@@ -175,6 +181,12 @@ uint64_t bolt_tx_size(const struct bolt_tx *tx);
  * scanned for free pages: there both are equal. */
 uint64_t bolt_tx_size_in_use(const struct bolt_tx *tx);
 uint32_t bolt_page_size(const struct bolt *db);
+/* Read transactions open now. Any thread. */
+uint64_t bolt_readers(const struct bolt *db);
+
+/* Takes the pages that reads have mapped out of the process's resident memory (they stay in the
+ * page cache). Any thread; what the transaction's slices point to stays readable. */
+void bolt_tx_forget_pages(struct bolt_tx *tx);
 
 struct bolt_stats {
     uint64_t commits;

@@ -112,6 +112,14 @@ FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out
     return ERR_OK;
 }
 
+void bolt_tx_forget_pages(struct bolt_tx *tx)
+{
+    const struct bolt_map *map = tx->view->map;
+    if (map != NULL) {
+        file_map_forget(tx->db->file, map->base, map->len);
+    }
+}
+
 void bolt__pages_drop(struct bolt_tx *tx)
 {
     for (struct map_node *node = map_any(&tx->pages); node != NULL; node = map_any(&tx->pages)) {

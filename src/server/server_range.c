@@ -1,0 +1,216 @@
+/* Ranges under way in the server: measured in slices of a turn's work, then given out as sources.
+ *
+ *   run -> small: whole reply, DONE in the same turn
+ *     \--> RANGING: a slice a turn until the length is known --> DONE, whole or as a source
+ *
+ * A source costs what its socket's window holds, however large the reply is. Its rows stay as long
+ * as it is open: compaction waits. So that a client that does not read cannot keep the past for
+ * ever, a source that compaction waits for has to move SOURCE_PACE_BYTES every SOURCE_PACE_NS, and
+ * to be through after SOURCE_HOLD_NS; else it is given up, and the stream is reset when it is asked
+ * next. While no compaction waits, a slow client disturbs nobody and may take its time.
+ *
+ * What one turn may spend is shared by the sources that were asked in the last one, so that none
+ * starves behind another whose connection comes first. */
+#include "server/server_priv.h"
+
+/* A reply up to this long is made whole: it takes less than a source's way through the layers. */
+#define WHOLE_MAX ((uint64_t)64 * 1024)
+/* The least that a source gets of a turn, so that many of them do not chop each other up. */
+#define SHARE_MIN ((uint64_t)64)
+/* 1 MiB in 10 s: much slower than any client that reads. */
+#define SOURCE_PACE_NS (10 * NS_PER_SEC)
+#define SOURCE_PACE_BYTES ((uint64_t)1 << 20)
+#define SOURCE_HOLD_NS (600 * NS_PER_SEC)
+
+struct server_range {
+    struct server *server;
+    struct range range;
+    struct list link; /* server->sources */
+    bool is_lost;     /* given up: range is closed already */
+    uint64_t turn;    /* of the last asking */
+    uint64_t share;   /* units left to it in that turn */
+    /* While compaction waits for it. */
+    bool is_waited_for;
+    mono_ns waited_since;
+    mono_ns pace_since;
+    uint64_t moved; /* bytes since then */
+};
+
+/* ---- sources ----------------------------------------------------------------------------------
+ */
+
+static void turn_begin(struct server_range *job)
+{
+    struct server *server = job->server;
+    size_t sharers = server->source_shares > 0 ? server->source_shares : 1;
+    uint64_t share = server->per_turn.sources / sharers;
+    job->turn = server->turn;
+    job->share = share > SHARE_MIN ? share : SHARE_MIN;
+    server->source_askers++;
+}
+
+static enum err source_fill(void *ctx, uint8_t *at, size_t room, size_t *len_out)
+{
+    struct server_range *job = ctx;
+    struct server *server = job->server;
+    if (job->is_lost) {
+        return ERR_CANCELED;
+    }
+    if (job->turn != server->turn) {
+        turn_begin(job);
+    }
+    uint64_t budget = job->share < server->left.sources ? job->share : server->left.sources;
+    uint64_t left = budget;
+    size_t len = range_fill(&job->range, at, room, &left);
+    range_pause(&job->range);
+    job->share -= budget - left;
+    server->left.sources -= budget - left;
+    job->moved += len;
+    *len_out = len;
+    return len == 0 ? ERR_AGAIN : ERR_OK;
+}
+
+static void source_close(void *ctx)
+{
+    struct server_range *job = ctx;
+    if (!job->is_lost) {
+        range_close(&job->range);
+    }
+    list_del(&job->link);
+}
+
+static void give_up(struct server_range *job)
+{
+    range_close(&job->range);
+    list_del(&job->link);
+    job->is_lost = true;
+}
+
+static void give_up_slow(struct server_range *job, const char *why)
+{
+    LOG_WARN(&job->server->log, "gave up a range reply that compaction waits for",
+             log_str("why", why), log_u64("size", range_len(&job->range)),
+             log_i64("revision", job->range.read.at));
+    give_up(job);
+}
+
+void server__give_up_sources(struct server *server)
+{
+    mono_ns now = loop_now(server->loop);
+    LIST_FOR_EACH (&server->sources, link) {
+        struct server_range *job = CONTAINER_OF(link, struct server_range, link);
+        if (!mvcc_read_is_waited_for(&job->range.read)) {
+            job->is_waited_for = false;
+            continue;
+        }
+        if (!job->is_waited_for) {
+            job->is_waited_for = true;
+            job->waited_since = now;
+            job->pace_since = now;
+            job->moved = 0;
+        }
+        if (now - job->waited_since >= SOURCE_HOLD_NS) {
+            give_up_slow(job, "it takes too long");
+        } else if (now - job->pace_since >= SOURCE_PACE_NS) {
+            if (job->moved < SOURCE_PACE_BYTES) {
+                give_up_slow(job, "the client does not read");
+            }
+            job->pace_since = now;
+            job->moved = 0;
+        }
+    }
+}
+
+void server__stop_sources(struct server *server)
+{
+    LIST_FOR_EACH (&server->sources, link) {
+        give_up(CONTAINER_OF(link, struct server_range, link));
+    }
+}
+
+/* ---- measuring --------------------------------------------------------------------------------
+ */
+
+void server__answer_range(struct server *server, struct server_request *request)
+{
+    struct server_range *job = request->range;
+    uint64_t len = range_len(&job->range);
+    if (request->takes_source && len > WHOLE_MAX) {
+        request->source = (struct reply_source){
+            .len = len, .fill = source_fill, .close = source_close, .ctx = job};
+        list_add_tail(&server->sources, &job->link);
+        range_pause(&job->range);
+        request->ended_at = env_now_mono(server->options.env);
+    } else {
+        request->reply = apply_range_take(&job->range, request->arena);
+        uint64_t units = RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES;
+        server->left.reads -= units < server->left.reads ? units : server->left.reads;
+    }
+    server__finish(server, request, STATUS_OK);
+}
+
+/* False: the turn has no more work for it. */
+static bool measure(struct server *server, struct server_range *job)
+{
+    bool is_measured = range_measure(&job->range, &server->left.reads);
+    if (!is_measured) {
+        range_pause(&job->range);
+        server__kick(server);
+    }
+    return is_measured;
+}
+
+struct server_range *server__range_new(struct server *server, struct arena *arena)
+{
+    struct server_range *job = ARENA_NEW(arena, struct server_range);
+    job->server = server;
+    list_init(&job->link);
+    return job;
+}
+
+struct range *server__range_of(struct server_range *job)
+{
+    return &job->range;
+}
+
+void server__run_range(struct server *server, struct server_request *request)
+{
+    struct server_range *job = server__range_new(server, request->arena);
+    enum status status = apply_range_open(server->apply, request->message, &job->range);
+    if (status != STATUS_OK) {
+        server__finish(server, request, status);
+        return;
+    }
+    request->range = job;
+    if (measure(server, job)) {
+        server__answer_range(server, request);
+        return;
+    }
+    request->state = REQUEST_RANGING;
+    list_del(&request->link);
+    list_add_tail(&server->ranging, &request->link);
+}
+
+/* The one that was worked on last goes behind the others. */
+void server__continue_ranges(struct server *server)
+{
+    while (!list_empty(&server->ranging) && server->left.reads > 0) {
+        struct server_request *request =
+            CONTAINER_OF(server->ranging.next, struct server_request, link);
+        if (measure(server, request->range)) {
+            server__answer_range(server, request);
+        } else {
+            list_del(&request->link);
+            list_add_tail(&server->ranging, &request->link);
+        }
+    }
+    if (!list_empty(&server->ranging)) {
+        server__kick(server);
+    }
+}
+
+void server__drop_range(struct server_request *request)
+{
+    range_close(&request->range->range);
+    request->range = NULL;
+}

@@ -1,0 +1,414 @@
+/* Large requests over a whole server: they go in slices of turns, others are answered meanwhile,
+ * and nobody sees half of anything. The slices are counted in units of work, so no clock judges. */
+#include "server/server_run.h"
+
+#define MANY 300
+
+static void fill(struct world *w, unsigned count)
+{
+    struct call *calls[MANY];
+    assert_true(count <= MANY);
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        char value[400];
+        snprintf(key, sizeof(key), "k%03u", i);
+        memset(value, 'a' + (int)(i % 26), sizeof(value) - 1);
+        value[sizeof(value) - 1] = '\0';
+        calls[i] = call_submit(w, call_put(key, value));
+    }
+    for (unsigned i = 0; i < count; i++) {
+        call_end(w, calls[i], STATUS_OK);
+    }
+}
+
+static struct call *call_range(bool is_serializable, bool count_only, int64_t revision)
+{
+    Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    request.key = pb_binary(SLICE("k"));
+    request.range_end = pb_binary(SLICE("l"));
+    request.count_only = count_only;
+    request.revision = revision;
+    struct call *call = call_new(REQUEST_RANGE, &request.base);
+    call->request.is_serializable = is_serializable;
+    return call;
+}
+
+static const Etcdserverpb__RangeResponse *range_reply(struct call *call)
+{
+    return call_reply(call, &etcdserverpb__range_response__descriptor);
+}
+
+/* Until the delete is under way. */
+static void turn_until_deleting(struct world *w)
+{
+    for (unsigned i = 0; i < 1000 && !w->server->deleting.is_on; i++) {
+        loop_turn(w->loop, true);
+    }
+    assert_true(w->server->deleting.is_on);
+}
+
+static void open_world(struct world *w, struct config **config)
+{
+    *config = world_config("1000");
+    world_open(w, *config, sim_disk_new());
+}
+
+static void close_world(struct world *w, struct config **config)
+{
+    world_check(w);
+    world_close(w);
+    sim_disk_free(&w->disk);
+    config_free(config);
+}
+
+static void assert_count(struct world *w, struct call *call, int64_t count, int64_t revision)
+{
+    assert_int_equal(call_wait(w, call), STATUS_OK);
+    const Etcdserverpb__RangeResponse *reply = range_reply(call);
+    assert_int_equal(reply->count, count);
+    assert_int_equal(reply->header->revision, revision);
+    call_free(call);
+}
+
+/* ---- deletes ----------------------------------------------------------------------------------
+ */
+
+static void assert_deleted(struct call *call, int64_t revision, bool has_rows)
+{
+    const Etcdserverpb__DeleteRangeResponse *reply =
+        call_reply(call, &etcdserverpb__delete_range_response__descriptor);
+    assert_int_equal(reply->deleted, MANY);
+    assert_int_equal(reply->header->revision, revision);
+    assert_int_equal(reply->n_prev_kvs, has_rows ? MANY : 0);
+    for (unsigned i = 0; i < reply->n_prev_kvs; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%03u", i);
+        assert_true(slice_eq_str(pb_bytes(reply->prev_kvs[i]->key), key));
+        assert_int_equal(reply->prev_kvs[i]->value.len, 399);
+        assert_int_equal(reply->prev_kvs[i]->value.data[0], 'a' + i % 26);
+    }
+}
+
+TEST(server_slice, a_delete_spans_turns_and_nobody_sees_half_of_it)
+{
+    for (unsigned has_rows = 0; has_rows < 2; has_rows++) {
+        struct world w;
+        struct config *config;
+        unsigned turns = 0;
+        open_world(&w, &config);
+        fill(&w, MANY);
+        int64_t before = mvcc_revision(w.server->mvcc);
+        uint64_t applied = w.server->applied;
+        w.server->per_turn.apply = 100;
+        struct call *deletion = call_submit(&w, call_delete_range("k", "l", has_rows != 0));
+        turn_until_deleting(&w);
+        struct call *put = call_submit(&w, call_put("k1", "later"));
+        struct call *fresh = call_submit(&w, call_range(false, true, 0));
+        while (w.server->deleting.is_on) {
+            assert_int_equal(mvcc_revision(w.server->mvcc), before);
+            assert_int_equal(w.server->applied, applied);
+            assert_int_equal(deletion->done, 0);
+            if (turns % 5 == 0) {
+                /* Whoever asks for local state gets the newest there is: all the keys. */
+                struct call *one = call_get("k299");
+                one->request.is_serializable = true;
+                call_submit(&w, one);
+                struct call *whole = call_submit(&w, call_range(true, false, 0));
+                struct call *count = call_submit(&w, call_range(true, true, before));
+                loop_turn(w.loop, false);
+                if (w.server->deleting.is_on) {
+                    assert_int_equal(one->done, 1);
+                    assert_int_equal(range_reply(one)->n_kvs, 1);
+                    assert_int_equal(whole->done, 1);
+                    assert_int_equal(range_reply(whole)->n_kvs, MANY);
+                    assert_int_equal(range_reply(whole)->header->revision, before);
+                }
+                call_end(&w, one, STATUS_OK);
+                assert_int_equal(call_wait(&w, whole), STATUS_OK);
+                assert_int_equal(call_wait(&w, count), STATUS_OK);
+                assert_int_equal(range_reply(count)->count, MANY);
+                call_free(whole);
+                call_free(count);
+            } else {
+                loop_turn(w.loop, false);
+            }
+            turns++;
+        }
+        assert_true(turns > 5);
+        assert_int_equal(call_wait(&w, deletion), STATUS_OK);
+        assert_deleted(deletion, before + 1, has_rows != 0);
+        call_free(deletion);
+        call_end(&w, put, STATUS_OK);
+        assert_int_equal(call_wait(&w, fresh), STATUS_OK);
+        assert_true(range_reply(fresh)->count <= 1); /* after the delete, perhaps after the put */
+        call_free(fresh);
+        assert_count(&w, call_submit(&w, call_range(false, true, before)), MANY, before + 2);
+        uint32_t hash = world_hash(&w);
+        world_check(&w);
+        world_restart(&w);
+        assert_int_equal(world_hash(&w), hash);
+        close_world(&w, &config);
+    }
+}
+
+TEST(server_slice, what_needs_the_whole_waits_for_a_delete_to_end)
+{
+    struct world w;
+    struct config *config;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    int64_t before = mvcc_revision(w.server->mvcc);
+    call_end(&w, call_submit(&w, call_compact(before - 10, false)), STATUS_OK);
+    w.server->per_turn.apply = 100;
+    struct call *deletion = call_submit(&w, call_delete_range("k", "l", false));
+    turn_until_deleting(&w);
+    Etcdserverpb__HashKVRequest request = ETCDSERVERPB__HASH_KVREQUEST__INIT;
+    struct call *hash = call_new(REQUEST_HASH_KV, &request.base);
+    hash->request.is_serializable = true;
+    call_submit(&w, hash);
+    while (w.server->deleting.is_on) {
+        assert_int_equal(hash->done, 0);
+        sim_env_advance(w.env, 20 * NS_PER_MS); /* a step of compaction would be due */
+        loop_turn(w.loop, false);
+    }
+    call_end(&w, deletion, STATUS_OK);
+    assert_int_equal(call_wait(&w, hash), STATUS_OK);
+    const Etcdserverpb__HashKVResponse *reply =
+        call_reply(hash, &etcdserverpb__hash_kvresponse__descriptor);
+    assert_int_equal(reply->header->revision, before + 1);
+    call_free(hash);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_delete_that_was_begun_cannot_be_given_up_and_a_stop_waits_for_it)
+{
+    struct world w;
+    struct config *config;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    w.server->per_turn.apply = 100;
+    struct call *deletion = call_submit(&w, call_delete_range("k", "l", true));
+    turn_until_deleting(&w);
+    struct call *waits = call_submit(&w, call_put("k1", "behind it"));
+    server_cancel(w.server, &deletion->request, STATUS_CANCELED);
+    loop_turn(w.loop, false);
+    assert_int_equal(deletion->done, 0);
+    world_stop(&w);
+    assert_int_equal(deletion->done, 1);
+    assert_int_equal(deletion->request.status, STATUS_OK);
+    call_free(deletion);
+    assert_int_equal(waits->done, 1);
+    call_free(waits);
+    world_free(&w);
+    world_open(&w, config, w.disk);
+    assert_string_equal(world_get(&w, "k299", false), "");
+    close_world(&w, &config);
+}
+
+TEST(server_slice, no_turn_applies_more_than_it_has_work_for)
+{
+    struct world w;
+    struct config *config;
+    struct call *calls[MANY];
+    open_world(&w, &config);
+    w.server->per_turn.apply = 100;
+    for (unsigned i = 0; i < MANY; i++) {
+        calls[i] = call_submit(&w, call_put("a", "1"));
+    }
+    uint64_t applied = w.server->applied;
+    while (calls[MANY - 1]->done == 0) {
+        loop_turn(w.loop, true);
+        assert_true(w.server->applied <= applied + 13); /* 8 units each */
+        applied = w.server->applied;
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        call_end(&w, calls[i], STATUS_OK);
+    }
+    close_world(&w, &config);
+}
+
+/* ---- ranges -----------------------------------------------------------------------------------
+ */
+
+/* Takes all that the source gives in this turn. */
+static size_t source_take(struct call *call, struct buf *out)
+{
+    const struct reply_source *source = &call->request.source;
+    size_t before = out->len;
+    size_t len = 0;
+    uint8_t piece[1000];
+    while (out->len < source->len &&
+           source->fill(source->ctx, piece, sizeof(piece), &len) == ERR_OK) {
+        assert_in_range(len, 1, sizeof(piece));
+        buf_append(out, piece, len);
+    }
+    return out->len - before;
+}
+
+static struct call *open_source(struct world *w)
+{
+    struct call *call = call_range(true, false, 0);
+    call->request.takes_source = true;
+    assert_int_equal(call_wait(w, call_submit(w, call)), STATUS_OK);
+    assert_non_null(call->request.source.fill);
+    assert_int_equal(call->request.reply.len, 0);
+    return call;
+}
+
+static void source_end(struct call *call)
+{
+    call->request.source.close(call->request.source.ctx);
+    call_free(call);
+}
+
+static uint64_t open_reads(const struct world *w)
+{
+    struct mvcc_stats stats;
+    mvcc_stats(w->server->mvcc, &stats);
+    return stats.open_reads;
+}
+
+TEST(server_slice, a_large_range_is_a_source_that_gives_what_the_whole_reply_is)
+{
+    struct world w;
+    struct config *config;
+    struct buf got = {0};
+    unsigned turns = 0;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    struct call *whole = call_range(true, false, 0);
+    assert_int_equal(call_wait(&w, call_submit(&w, whole)), STATUS_OK);
+    assert_null(whole->request.source.fill); /* it was not asked for */
+    w.server->per_turn.sources = 500;
+    struct call *streamed = open_source(&w);
+    assert_int_equal(streamed->request.source.len, whole->request.reply.len);
+    while (got.len < streamed->request.source.len) {
+        size_t len = source_take(streamed, &got);
+        assert_true(len <= 500 * RANGE_UNIT_BYTES);
+        assert_true(len <= 70 * 450); /* rows of 8 units and some 420 bytes */
+        call_end(&w, call_submit(&w, call_put("k000", "changed")), STATUS_OK);
+        call_end(&w, call_submit(&w, call_delete("k299")), STATUS_OK);
+        turns++;
+    }
+    assert_true(turns > 4);
+    assert_true(slice_eq(buf_slice(&got), whole->request.reply));
+    assert_int_equal(open_reads(&w), 1);
+    source_end(streamed);
+    assert_int_equal(open_reads(&w), 0);
+    call_free(whole);
+    buf_fini(&got);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, sources_share_a_turn)
+{
+    struct world w;
+    struct config *config;
+    struct call *calls[5];
+    struct buf got[5] = {{0}};
+    open_world(&w, &config);
+    fill(&w, MANY);
+    w.server->per_turn.sources = 2000;
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        calls[i] = open_source(&w);
+    }
+    for (unsigned turn = 0; turn < 3; turn++) {
+        loop_turn(w.loop, false);
+        for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+            size_t len = source_take(calls[i], &got[i]);
+            /* At first nobody knows of the others; then each has its part. */
+            assert_true(turn == 0 || len > 0);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        buf_fini(&got[i]);
+        source_end(calls[i]);
+    }
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_reader_that_does_not_read_holds_compaction_back_for_seconds_only)
+{
+    struct world w;
+    struct config *config;
+    struct buf got = {0};
+    uint8_t byte;
+    size_t len;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    call_end(&w, call_submit(&w, call_put("k000", "new")), STATUS_OK);
+    struct call *idle = open_source(&w);
+    struct call *busy = open_source(&w);
+    /* As long as nothing waits for it, it may take its time. */
+    for (unsigned i = 0; i < 100; i++) {
+        sim_env_advance(w.env, NS_PER_SEC);
+        loop_turn(w.loop, false);
+    }
+    assert_int_equal(open_reads(&w), 2);
+    call_end(&w, call_submit(&w, call_put("k000", "newer")), STATUS_OK);
+    call_end(&w, call_submit(&w, call_compact(mvcc_revision(w.server->mvcc), false)), STATUS_OK);
+    for (unsigned i = 0; i < 90 && open_reads(&w) == 2; i++) {
+        assert_true(mvcc_compact_step(w.server->mvcc) > 0); /* held back */
+        sim_env_advance(w.env, 100 * NS_PER_MS);
+        loop_turn(w.loop, false);
+    }
+    assert_int_equal(open_reads(&w), 2);
+    source_take(busy, &got); /* all of it: it is through before it could be given up */
+    source_end(busy);
+    for (unsigned i = 0; i < 50; i++) {
+        sim_env_advance(w.env, 100 * NS_PER_MS);
+        loop_turn(w.loop, false);
+    }
+    assert_int_equal(open_reads(&w), 0);
+    assert_int_equal(idle->request.source.fill(idle->request.source.ctx, &byte, 1, &len),
+                     ERR_CANCELED);
+    source_end(idle);
+    assert_true(mvcc_is_compacted(w.server->mvcc, mvcc_revision(w.server->mvcc)));
+    buf_fini(&got);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_range_that_is_measured_can_be_given_up_and_leaves_nothing_open)
+{
+    struct world w;
+    struct config *config;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    w.server->per_turn.reads = 10;
+    struct call *call = call_range(true, false, 0);
+    const Etcdserverpb__RangeRequest *message = call->request.message;
+    struct call *other = call_range(true, false, mvcc_revision(w.server->mvcc) - 1);
+    UNUSED(message);
+    call_submit(&w, other);
+    for (unsigned i = 0; i < 10 && other->request.state != REQUEST_RANGING; i++) {
+        loop_turn(w.loop, false);
+    }
+    assert_int_equal(other->request.state, REQUEST_RANGING);
+    assert_int_equal(open_reads(&w), 1);
+    /* A small one is answered between its slices. */
+    assert_string_equal(world_get(&w, "none", true), "");
+    assert_int_equal(other->done, 0);
+    server_cancel(w.server, &other->request, STATUS_CANCELED);
+    assert_int_equal(open_reads(&w), 0);
+    call_end(&w, other, STATUS_CANCELED);
+    call_submit(&w, call);
+    call_end(&w, call, STATUS_OK);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_stop_gives_up_what_is_on_its_way)
+{
+    struct world w;
+    struct config *config;
+    uint8_t byte;
+    size_t len;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    struct call *call = open_source(&w);
+    world_close(&w);
+    assert_int_equal(call->request.source.fill(call->request.source.ctx, &byte, 1, &len),
+                     ERR_CANCELED);
+    source_end(call);
+    sim_disk_free(&w.disk);
+    config_free(&config);
+}
