@@ -101,7 +101,7 @@ bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *
 
 /* A transaction that goes on in a later turn of the loop. While it is suspended nobody sees any of
  * it: revisions, reads, and history are those of the transaction that ended last. Nothing may be
- * written, compacted or hashed. A delete under way is paused by it. */
+ * written, compacted or hashed. A delete under way is paused by it; NULL: none is. */
 void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete);
 void mvcc_resume(struct mvcc *store);
 
@@ -153,8 +153,8 @@ void mvcc_read_close(struct mvcc_read *read);
  * one every key of the range is visited; *budget, how many may still be, goes down. False: call
  * again. */
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
-/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current and
- * has not been paused. */
+/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
+ * and has not been paused. */
 struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end);
 /* Begins at the first key again, or at the last to go backwards. */
 void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse);
