@@ -63,7 +63,7 @@ test-long: test ## `make test`, the long form of what has one, and every fuzz ta
 	@ETCDC_LONG=1 tools/run-tests e2e failpoint
 	@ETCDC_LONG=1 tools/run-tests e2e power
 	@ETCDC_LONG=1 tools/run-tests e2e bitrot
-	@ETCDC_LONG=1 tools/run-tests e2e watch_test
+	@ETCDC_LONG=1 tools/run-tests e2e watch
 	@ETCDC_LONG=1 tools/run-tests e2e patroni
 	@tools/fuzz-all $(TIME)
 
