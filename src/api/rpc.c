@@ -288,8 +288,7 @@ static void log_when_slow(const struct rpc_call *rpc, uint64_t reply_len)
     struct request_times times = request_times(request, now);
     request_text(request->kind, request->message, &text);
     LOG_WARN(server_log(api->server), "request stats", log_duration("time spent", (int64_t)took),
-             log_str("remote", grpc_call_peer(rpc->call)),
-             log_str("response type", rpc->row->name),
+             log_str("remote", grpc_call_peer(rpc->call)), log_str("response type", rpc->row->name),
              log_u64("request size", request->encoded.len), log_u64("response size", reply_len),
              log_slice("request content", buf_slice(&text)),
              log_duration("queue", (int64_t)times.queue), log_duration("sync", (int64_t)times.sync),

@@ -148,7 +148,7 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     ASSERT(conn != NULL && call->stage != CALL_CLOSED);
     timer_stop(call->server->loop, &call->timer);
     grpc_call__hold(call, 0);
-    if (call->has_handler) {
+    if (call->has_handler || call->has_source) {
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
     }
     call->stage = CALL_CLOSED;

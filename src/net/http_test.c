@@ -280,8 +280,7 @@ TEST(http, a_source_of_up_to_a_megabyte_is_compressed_when_the_request_was)
     for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
         struct world *world = world_new(NULL);
         world_connect(world);
-        struct answer answer =
-            ask_with(world, "/test.T/Source", slice_str(lens[i]), &gzip, 1, 0);
+        struct answer answer = ask_with(world, "/test.T/Source", slice_str(lens[i]), &gzip, 1, 0);
         size_t len = (size_t)atoi(lens[i][0] == '~' ? lens[i] + 1 : lens[i]);
         struct http_stats stats;
         http_server_stats(world->server, &stats);

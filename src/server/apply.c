@@ -240,8 +240,7 @@ enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRan
     }
     *work = (struct apply_delete){0};
     if (request->prev_kv && prev != NULL) {
-        Etcdserverpb__RangeRequest *rows =
-            pb_new(arena, &etcdserverpb__range_request__descriptor);
+        Etcdserverpb__RangeRequest *rows = pb_new(arena, &etcdserverpb__range_request__descriptor);
         rows->key = request->key;
         rows->range_end = request->range_end;
         status = range_open(mvcc, rows, NULL, prev);

@@ -72,9 +72,8 @@ struct apply_delete {
 };
 /* `prev` is for the rows, and stays open when it was used (work->prev); NULL: nobody wants them. A
  * status other than OK has begun nothing. */
-enum status apply_delete_open(struct apply *apply,
-                              const Etcdserverpb__DeleteRangeRequest *request, struct arena *arena,
-                              struct range *prev, struct apply_delete *work);
+enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                              struct arena *arena, struct range *prev, struct apply_delete *work);
 /* True when every key is deleted; else the rest is for later turns. */
 bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget);
 /* Makes it readable. With prev that is what the reply is taken from, else it is *reply_out. */

@@ -35,7 +35,8 @@ static void spend(uint64_t *budget, uint64_t units)
     *budget -= units < *budget ? units : *budget;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------
+ */
 
 /* The row of a key, taken apart. */
 static void row_load(const struct range *range, struct revision mod, uint32_t row_len,
@@ -47,7 +48,8 @@ static void row_load(const struct range *range, struct revision mod, uint32_t ro
     }
 }
 
-/* Key, create and mod revision and version: from the index if it has them all, else from the row. */
+/* Key, create and mod revision and version: from the index if it has them all, else from the row.
+ */
 static void facts_load(const struct range *range, const struct key_version *version,
                        struct mvcc_row *out, uint64_t *budget)
 {
@@ -110,7 +112,8 @@ static uint32_t body_len(const struct range *range, const struct key_version *ve
     return (uint32_t)kv_row_size(&bare);
 }
 
-/* ---- sorting ---------------------------------------------------------------------------------- */
+/* ---- sorting ----------------------------------------------------------------------------------
+ */
 
 static bool sorts_by_value(const struct range *range)
 {
@@ -158,8 +161,8 @@ static int compare_values(const struct range *range, const struct range_ref *a,
     struct mvcc_row right;
     row_load(range, (struct revision){a->mod_main, a->mod_sub}, a->row_len, &left, budget);
     row_load(range, (struct revision){b->mod_main, b->mod_sub}, b->row_len, &right, budget);
-    spend(budget, (left.value.len < right.value.len ? left.value.len : right.value.len) /
-                      RANGE_UNIT_BYTES);
+    spend(budget,
+          (left.value.len < right.value.len ? left.value.len : right.value.len) / RANGE_UNIT_BYTES);
     return slice_cmp(left.value, right.value);
 }
 
@@ -221,7 +224,8 @@ static void ref_add(struct range *range, const struct key_version *version, uint
     range->ref_count++;
 }
 
-/* ---- measuring -------------------------------------------------------------------------------- */
+/* ---- measuring --------------------------------------------------------------------------------
+ */
 
 static void measured(struct range *range)
 {
@@ -365,7 +369,7 @@ static bool heap_pop(struct range *range, uint64_t *budget)
 
 bool range_measure(struct range *range, uint64_t *budget)
 {
-    static bool (*const steps[])(struct range *range, uint64_t *budget) = {
+    static bool (*const steps[])(struct range * range, uint64_t * budget) = {
         [RANGE_COUNT] = count,    [RANGE_WALK] = walk,    [RANGE_GATHER] = gather,
         [RANGE_HEAP] = heap_make, [RANGE_POP] = heap_pop,
     };
@@ -383,7 +387,8 @@ uint64_t range_len(const struct range *range)
     return range->head_len + range->bytes + range->tail_len;
 }
 
-/* ---- giving ----------------------------------------------------------------------------------- */
+/* ---- giving -----------------------------------------------------------------------------------
+ */
 
 /* Finds the next row of the reply. False: the budget is used up. */
 static bool row_find(struct range *range, uint64_t *budget)
@@ -475,12 +480,12 @@ size_t range_fill(struct range *range, uint8_t *at, size_t room, uint64_t *budge
 {
     size_t done = 0;
     ASSERT(range->stage >= RANGE_HEAD);
-    while (done < room && *budget > 0 && range->stage != RANGE_END) {
+    while (done<room && * budget> 0 && range->stage != RANGE_END) {
         if (range->stage == RANGE_HEAD) {
             done += edge_fill(range, slice_of(range->head, range->head_len), at, room);
         } else if (range->stage == RANGE_TAIL) {
-            done += edge_fill(range, slice_of(range->tail, range->tail_len), at + done,
-                              room - done);
+            done +=
+                edge_fill(range, slice_of(range->tail, range->tail_len), at + done, room - done);
         } else if (range->given == range->give) {
             range->stage = RANGE_TAIL;
         } else {
@@ -495,7 +500,8 @@ void range_pause(struct range *range)
     mvcc_read_pause(&range->read);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 /* A target that this version does not know sorts nothing: key order. */
 static bool needs_sort(const RangeRequest *request)
@@ -534,9 +540,8 @@ enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
         .is_filtered = request->min_mod_revision != 0 || request->max_mod_revision != 0 ||
                        request->min_create_revision != 0 || request->max_create_revision != 0,
         .is_sorted = needs_sort(request),
-        .is_reverse =
-            request->sort_target == ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__KEY &&
-            request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND,
+        .is_reverse = request->sort_target == ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__KEY &&
+                      request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND,
         .revision = mvcc_revision(mvcc),
     };
     err = mvcc_read_open(mvcc, &keys, request->revision, &range->read);

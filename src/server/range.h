@@ -28,9 +28,9 @@
 #include "rpc.pb-c.h"
 
 /* A row that is looked up costs this many units; a key that is only passed in the index, one. */
-#define RANGE_ROW_UNITS ((uint64_t)8)
+#define RANGE_ROW_UNITS ((uint64_t)12)
 /* So many bytes copied cost a unit. */
-#define RANGE_UNIT_BYTES ((uint64_t)512)
+#define RANGE_UNIT_BYTES ((uint64_t)256)
 
 enum range_stage {
     RANGE_COUNT,  /* a revision of the past: how many keys */
@@ -90,8 +90,8 @@ struct range {
     size_t edge_at; /* how much of head or tail has left */
 };
 
-/* `header` NULL: the reply is to have none (an answer inside a transaction's). The revision in it is
- * replaced by the current one.
+/* `header` NULL: the reply is to have none (an answer inside a transaction's). The revision in it
+ * is replaced by the current one.
  *
  * STATUS_COMPACTED, STATUS_FUTURE_REVISION: nothing to close. */
 enum status range_open(struct mvcc *mvcc, const Etcdserverpb__RangeRequest *request,

@@ -1,5 +1,5 @@
-/* A Range in slices gives, byte for byte, what the obvious way gives: fetch every row, filter, sort,
- * cut, encode. Whatever the slices are, and whatever is written or compacted between them. */
+/* A Range in slices gives, byte for byte, what the obvious way gives: fetch every row, filter,
+ * sort, cut, encode. Whatever the slices are, and whatever is written or compacted between them. */
 #include "server/apply_run.h"
 
 #include "codec/pbwire.h"
@@ -12,7 +12,8 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 8;
 }
 
-/* ---- the obvious way -------------------------------------------------------------------------- */
+/* ---- the obvious way --------------------------------------------------------------------------
+ */
 
 struct model_row {
     const RangeRequest *request;
@@ -126,7 +127,8 @@ static void model(struct run *run, const RangeRequest *request, struct buf *out)
     mem_free(rows);
 }
 
-/* ---- stores and requests ---------------------------------------------------------------------- */
+/* ---- stores and requests ----------------------------------------------------------------------
+ */
 
 #define KEYS 300
 
@@ -137,7 +139,8 @@ static void put_one(struct run *run, uint32_t *seed)
     static const size_t lens[] = {0, 1, 1, 7, 8, 9, 130, 500, 520, 2900};
     size_t len = lens[next_random(seed) % ARRAY_LEN(lens)];
     snprintf(key, sizeof(key), "k%03u", next_random(seed) % KEYS);
-    /* Few different values, many with the same beginning: what sorting by value has to tell apart. */
+    /* Few different values, many with the same beginning: what sorting by value has to tell apart.
+     */
     memset(value, 'a' + (int)(next_random(seed) % 2), sizeof(value));
     if (len > 8) {
         value[8] = (uint8_t)next_random(seed);
@@ -199,7 +202,8 @@ static void some_request(struct run *run, uint32_t *seed, RangeRequest *out)
     }
 }
 
-/* ---- the property ----------------------------------------------------------------------------- */
+/* ---- the property -----------------------------------------------------------------------------
+ */
 
 static void committed(void *ctx)
 {
@@ -224,8 +228,7 @@ static void disturb(struct run *run, struct range *range, uint32_t *seed)
     }
 }
 
-static void in_slices(struct run *run, const RangeRequest *request, uint32_t *seed,
-                      struct buf *out)
+static void in_slices(struct run *run, const RangeRequest *request, uint32_t *seed, struct buf *out)
 {
     static const uint64_t budgets[] = {1, 2, 9, 50, 400, 100000};
     static const size_t rooms[] = {1, 2, 3, 100, 1000, 16384};
@@ -282,7 +285,8 @@ TEST(range, slices_give_the_bytes_of_the_whole)
     }
 }
 
-/* ---- what it costs ---------------------------------------------------------------------------- */
+/* ---- what it costs ----------------------------------------------------------------------------
+ */
 
 static void fill_keys(struct run *run, unsigned count)
 {
@@ -331,8 +335,8 @@ TEST(range, a_slice_is_bounded_whatever_it_does)
         int sort_target;
         int64_t revision;
         int64_t max_create;
-    } rows[] = {{true, 0, 0, 0}, {false, 1, 0, 0}, {false, 4, 0, 0}, {false, 0, 19000, 0},
-                {false, 0, 0, 3}, {true, 3, 19000, 5000}};
+    } rows[] = {{true, 0, 0, 0},      {false, 1, 0, 0}, {false, 4, 0, 0},
+                {false, 0, 19000, 0}, {false, 0, 0, 3}, {true, 3, 19000, 5000}};
     struct run run;
     run_open(&run);
     fill_keys(&run, 20000);

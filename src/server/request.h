@@ -45,8 +45,8 @@ typedef void request_done_fn(struct server_request *request);
 /* A large reply that is made while it is sent: `len` bytes in all, and never all of them in memory.
  *
  * Whoever gets one closes it, exactly once and before the request's arena goes; until then the
- * store keeps what is still to be read. It may be given up by the server when nobody takes its bytes
- * while compaction waits for them: it then fails, and is closed all the same. */
+ * store keeps what is still to be read. It may be given up by the server when nobody takes its
+ * bytes while compaction waits for them: it then fails, and is closed all the same. */
 struct reply_source {
     uint64_t len;
     /* Up to `room` bytes, at least one. ERR_AGAIN: no more in this turn of the loop. ERR_CANCELED:

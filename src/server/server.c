@@ -524,8 +524,8 @@ static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
-                   !server__is_applying(server) &&
-                   snapshotter_is_idle(server->snapshotter) && list_empty(&server->finished);
+                   !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
+                   list_empty(&server->finished);
     if (!is_idle) {
         return;
     }

@@ -16,9 +16,9 @@ struct crash {
     struct world world;
     const struct config *config;
     struct model at[WRITES + BATCH + 1]; /* by revision */
-    int64_t submitted;           /* the newest revision asked for */
-    int64_t acknowledged;        /* the newest revision a reply has promised */
-    int64_t compacted;           /* the newest compaction asked for */
+    int64_t submitted;                   /* the newest revision asked for */
+    int64_t acknowledged;                /* the newest revision a reply has promised */
+    int64_t compacted;                   /* the newest compaction asked for */
     int64_t compact_acknowledged;
     uint64_t seed;
     struct sim_rng rng;
@@ -187,7 +187,8 @@ static void workload(struct crash *c)
     }
 }
 
-/* `apply_units` 0: what a turn has of itself; 1: every entry goes on for as many turns as it can. */
+/* `apply_units` 0: what a turn has of itself; 1: every entry goes on for as many turns as it can.
+ */
 static void run(uint64_t seed, uint64_t apply_units)
 {
     struct crash c = {.seed = seed, .submitted = 1, .acknowledged = 1, .compacted = -1};

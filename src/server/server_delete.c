@@ -2,8 +2,8 @@
  *
  * Between two slices the store's transaction is suspended (state/mvcc.h): reads are answered as of
  * the revision before, which is the newest there is. The backend seals nothing (storage/backend.h),
- * so a crash finds all of it on disk or nothing, and the log has it still. Entries behind it wait in
- * the backlog (server_entry.c). The request cannot be given up meanwhile: it is read. */
+ * so a crash finds all of it on disk or nothing, and the log has it still. Entries behind it wait
+ * in the backlog (server_entry.c). The request cannot be given up meanwhile: it is read. */
 #include "server/server_priv.h"
 
 static void finish(struct server *server, enum status status, struct slice reply)
@@ -55,9 +55,8 @@ void server__delete(struct server *server, struct server_request *request,
                     const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena)
 {
     struct server_delete *delete = &server->deleting;
-    struct server_range *prev = request != NULL && message->prev_kv
-                                    ? server__range_new(server, arena)
-                                    : NULL;
+    struct server_range *prev =
+        request != NULL && message->prev_kv ? server__range_new(server, arena) : NULL;
     ASSERT(!delete->is_on);
     *delete = (struct server_delete){
         .is_on = true,
@@ -65,9 +64,8 @@ void server__delete(struct server *server, struct server_request *request,
         .message = message,
         .began = env_now_mono(server->options.env),
     };
-    enum status status =
-        apply_delete_open(server->apply, message, arena,
-                          prev == NULL ? NULL : server__range_of(prev), &delete->work);
+    enum status status = apply_delete_open(
+        server->apply, message, arena, prev == NULL ? NULL : server__range_of(prev), &delete->work);
     if (status != STATUS_OK) {
         finish(server, status, SLICE_EMPTY);
         return;

@@ -21,10 +21,10 @@
 #define SERVER_FILES_VERSION "3.4.0"
 
 /* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend: on entries
- * some millisecond, on reads and on replies that are on their way out half of one each. What is left
- * over waits for the next turn. */
+ * and on reads some millisecond each, on replies that are on their way out half of one. What is
+ * left over waits for the next turn. */
 #define SERVER_APPLY_UNITS ((uint64_t)10000)
-#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_READ_UNITS ((uint64_t)10000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
@@ -38,8 +38,8 @@ struct server_units {
 struct server_metrics;
 struct snapshotter;
 
-/* The entry that is being applied over several turns, if there is one. Nothing of it can be seen, and
- * its rows are not sealed, before its end; the entries behind it wait. */
+/* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
+ * and its rows are not sealed, before its end; the entries behind it wait. */
 struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
@@ -85,23 +85,23 @@ struct server {
     bool is_stopping;
 
     /* Requests. */
-    struct list proposed;   /* writes in raft's hands, by start */
-    struct list reads;      /* linearizable reads of this turn */
-    struct list reading;    /* reads that wait for the read index asked for */
-    struct list confirmed;  /* reads whose index is known but not applied */
-    struct list immediate;  /* reads of local state, this turn */
-    struct list ranging;    /* Ranges that are being measured */
-    struct list sources;    /* struct server_range: replies on their way out */
-    struct list finished;   /* done() is due */
-    struct list compacting; /* physical compactions that wait for their rows to go */
-    size_t working;         /* hash jobs and commits under way */
-    uint64_t turn;          /* counts turns of the loop */
+    struct list proposed;         /* writes in raft's hands, by start */
+    struct list reads;            /* linearizable reads of this turn */
+    struct list reading;          /* reads that wait for the read index asked for */
+    struct list confirmed;        /* reads whose index is known but not applied */
+    struct list immediate;        /* reads of local state, this turn */
+    struct list ranging;          /* Ranges that are being measured */
+    struct list sources;          /* struct server_range: replies on their way out */
+    struct list finished;         /* done() is due */
+    struct list compacting;       /* physical compactions that wait for their rows to go */
+    size_t working;               /* hash jobs and commits under way */
+    uint64_t turn;                /* counts turns of the loop */
     struct server_units per_turn; /* what a turn may spend; tests make it little */
     struct server_units left;     /* of it in this turn */
     uint64_t units_max;           /* the most that a turn has spent */
-    size_t source_askers;   /* sources asked in this turn */
-    size_t source_shares;   /* in the last */
-    uint64_t read_context;  /* of the read index asked for */
+    size_t source_askers;         /* sources asked in this turn */
+    size_t source_shares;         /* in the last */
+    uint64_t read_context;        /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
     struct hook persist_hook;

@@ -4,10 +4,10 @@
  *     \--> RANGING: a slice a turn until the length is known --> DONE, whole or as a source
  *
  * A source costs what its socket's window holds, however large the reply is. Its rows stay as long
- * as it is open: compaction waits. So that a client that does not read cannot keep the past for ever,
- * a source that compaction waits for has to move SOURCE_PACE_BYTES every SOURCE_PACE_NS, and to be
- * through after SOURCE_HOLD_NS; else it is given up, and the stream is reset when it is asked next.
- * While no compaction waits, a slow client disturbs nobody and may take its time.
+ * as it is open: compaction waits. So that a client that does not read cannot keep the past for
+ * ever, a source that compaction waits for has to move SOURCE_PACE_BYTES every SOURCE_PACE_NS, and
+ * to be through after SOURCE_HOLD_NS; else it is given up, and the stream is reset when it is asked
+ * next. While no compaction waits, a slow client disturbs nobody and may take its time.
  *
  * What one turn may spend is shared by the sources that were asked in the last one, so that none
  * starves behind another whose connection comes first. */
@@ -36,7 +36,8 @@ struct server_range {
     uint64_t moved; /* bytes since then */
 };
 
-/* ---- sources ---------------------------------------------------------------------------------- */
+/* ---- sources ----------------------------------------------------------------------------------
+ */
 
 static void turn_begin(struct server_range *job)
 {
@@ -127,7 +128,8 @@ void server__stop_sources(struct server *server)
     }
 }
 
-/* ---- measuring -------------------------------------------------------------------------------- */
+/* ---- measuring --------------------------------------------------------------------------------
+ */
 
 void server__answer_range(struct server *server, struct server_request *request)
 {

@@ -1,5 +1,5 @@
-/* Large requests over a whole server: they go in slices of turns, others are answered meanwhile, and
- * nobody sees half of anything. The slices are counted in units of work, so no clock judges. */
+/* Large requests over a whole server: they go in slices of turns, others are answered meanwhile,
+ * and nobody sees half of anything. The slices are counted in units of work, so no clock judges. */
 #include "server/server_run.h"
 
 #define MANY 300
@@ -70,7 +70,8 @@ static void assert_count(struct world *w, struct call *call, int64_t count, int6
     call_free(call);
 }
 
-/* ---- deletes ---------------------------------------------------------------------------------- */
+/* ---- deletes ----------------------------------------------------------------------------------
+ */
 
 static void assert_deleted(struct call *call, int64_t revision, bool has_rows)
 {
@@ -226,7 +227,8 @@ TEST(server_slice, no_turn_applies_more_than_it_has_work_for)
     close_world(&w, &config);
 }
 
-/* ---- ranges ----------------------------------------------------------------------------------- */
+/* ---- ranges -----------------------------------------------------------------------------------
+ */
 
 /* Takes all that the source gives in this turn. */
 static size_t source_take(struct call *call, struct buf *out)

@@ -149,8 +149,8 @@ void mvcc_read_close(struct mvcc_read *read);
  * one every key of the range is visited; *budget, how many may still be, goes down. False: call
  * again. */
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
-/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current and
- * has not been paused. */
+/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
+ * and has not been paused. */
 struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end);
 /* Begins at the first key again, or at the last to go backwards. */
 void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse);
