@@ -4,12 +4,13 @@ JOBS ?= $(shell nproc)
 T ?=
 F ?=
 B ?=
+C ?=
 TIME ?= 60
 NINJA := ninja -j $(JOBS)
 
 .DEFAULT_GOAL := debug
 .PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
-        fmt fmt-check lint layers fuzz bench bench-compare bench-instructions cover clean deps \
+        fmt fmt-check lint layers fuzz bench bench-compare bench-growth bench-instructions cover clean deps \
         deps-test
 
 help: ## this list
@@ -60,6 +61,7 @@ test-long: test ## `make test`, the long form of what has one, and every fuzz ta
 	@ETCDC_LONG=1 tools/run-tests e2e failpoint
 	@ETCDC_LONG=1 tools/run-tests e2e power
 	@ETCDC_LONG=1 tools/run-tests e2e bitrot
+	@ETCDC_LONG=1 tools/run-tests e2e watch_test
 	@tools/fuzz-all $(TIME)
 
 check: test ## the same as `make test`
@@ -83,11 +85,11 @@ fuzz-build: deps
 fuzz: fuzz-build ## every fuzz target for TIME seconds; F=wal for one: make fuzz F=wal TIME=60
 	@tools/fuzz-all $(TIME) $(F)
 
-bench: deps ## one micro-benchmark: make bench B=bolt
+bench: deps ## all micro-benchmarks; B=bolt for one; B=list names them
 	@test -f build/bench/build.ninja || $(MESON) setup build/bench --buildtype=release \
 	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled
 	@$(NINJA) -C build/bench
-	@build/bench/test/$(B)_bench
+	@tools/bench $(B)
 
 bench-compare: deps-test release ## measure beside Go etcd into bench/results; ROUNDS=5 KEYS=1000000
 	@tools/bench-compare
@@ -97,6 +99,9 @@ bench-instructions: deps ## instructions of one operation each, under callgrind
 	    --buildtype=release -Doptimization=2 -Ddebug=true -Dtests=disabled
 	@$(NINJA) -C build/instructions
 	@tools/bench-instructions
+
+bench-growth: deps-test release ## how cost grows, beside Go etcd; C=values for one chart
+	@tools/bench-growth $(C)
 
 cover: deps-test ## line coverage of the unit tests in build/cover/index.html
 	@tools/setup cover

@@ -219,6 +219,9 @@ static void on_signal(int signum, void *ctx)
     mono_ns deadline = loop_now(p->loop) + DRAIN_NS;
     p->http_open = p->http_count;
     ASSERT(p->http_open > 0); /* there is always a peer listener */
+    if (p->api != NULL) {
+        api_stop(p->api);
+    }
     for (size_t i = 0; i < p->http_count; i++) {
         http_server_stop(p->http[i], deadline, on_http_stopped, p);
     }

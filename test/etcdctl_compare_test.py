@@ -251,10 +251,76 @@ QUOTA = [
     ("alarm list", None),
 ]
 
+# "{lease}" is the lease that was granted last.
+LEASE = [
+    ("lease grant 600", None),
+    ("put a 1 --lease={lease}", None),
+    ("put b 1 --lease={lease}", None),
+    ("del b", None),
+    ("lease timetolive {lease}", None),
+    ("lease timetolive --keys {lease}", None),
+    ("lease timetolive --keys {lease} -w json", None),
+    ("lease timetolive {lease} -w json", None),
+    ("lease timetolive --keys {lease} -w fields", None),
+    ("lease timetolive {lease} -w protobuf", None),
+    ("lease timetolive {lease} -w table", None),
+    ("get a -w json", None),
+    ("get a -w fields", None),
+    ("lease keep-alive --once {lease}", None),
+    ("lease keep-alive --once {lease} -w json", None),
+    ("lease keep-alive --once {lease} -w fields", None),
+    ("lease keep-alive --once {lease} -w protobuf", None),
+    ("lease keep-alive --once 4711", None),
+    ("lease keep-alive 4711", None),
+    ("lease keep-alive 4711 -w json", None),
+    ("lease keep-alive zz", None),
+    ("lease keep-alive", None),
+    ("lease list", None),
+    ("lease list -w json", None),
+    ("lease list -w fields", None),
+    ("lease list -w protobuf", None),
+    ("lease list -w table", None),
+    ("lease revoke {lease} -w fields", None),
+    ("lease revoke {lease}", None),
+    ("lease timetolive {lease} --keys", None),
+    ("lease timetolive {lease} -w json", None),
+    ("lease timetolive 1", None),
+    ("lease timetolive -- -1", None),
+    ("lease timetolive", None),
+    ("lease timetolive a b", None),
+    ("lease timetolive xyz", None),
+    ("lease list -w json", None),
+    ("lease list", None),
+    ("get a", None),
+    ("lease grant 60 -w json", None),
+    ("lease grant 60 -w fields", None),
+    ("lease grant 60 -w protobuf", None),
+    ("lease grant 60 -w table", None),
+    ("lease grant 60", None),
+    ("lease revoke {lease}", None),
+    ("lease grant 60", None),
+    ("lease revoke {lease} -w json", None),
+    ("lease grant 60", None),
+    ("lease revoke {lease} -w protobuf", None),
+    ("lease grant 0", None),
+    ("lease grant abc", None),
+    ("lease grant 99999999999999999999", None),
+    ("lease grant 9000000001", None),
+    ("lease grant", None),
+    ("lease grant 1 2", None),
+    ("lease revoke", None),
+    ("lease revoke 1 2", None),
+    ("lease revoke zz", None),
+    ("lease revoke ffffffffffffffff", None),
+    ("lease revoke 12", None),
+    ("lease", None),
+]
+
 # (name, cases, commands of theirs that come before, flags of the server)
 SESSIONS = [
     ("main", MAIN, [], []),
     ("auth", AUTH, AUTH_SETUP, []),
+    ("lease", LEASE, [], []),
     ("quota", QUOTA, [], ["--quota-backend-bytes=120000"]),
 ]
 
@@ -330,8 +396,14 @@ def session(program, options, port, cases, setup, flags):
             code, _, errors = run(options.theirs, words(line), None, endpoint)
             if code != 0:
                 sys.exit(f"Bail out! {line}: {errors.decode()}")
-        return [run(program, [w.replace("{endpoint}", endpoint) for w in words(case[0])],
-                    case[1] if len(case) == 2 else case[2], endpoint) for case in cases]
+        answers = []
+        lease = ""
+        for case in cases:
+            arguments = [w.replace("{endpoint}", endpoint).replace("{lease}", lease) for w in words(case[0])]
+            answers.append(run(program, arguments, case[1] if len(case) == 2 else case[2], endpoint))
+            granted = re.match(rb"lease ([0-9a-f]{16}) granted with TTL\(\d+s\)\n", answers[-1][1])
+            lease = granted.group(1).decode() if granted else lease
+        return answers
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -344,6 +416,10 @@ def plain_output(text):
     # of the file depend on when one looks.
     text = re.sub(r'"Response(Put|Range|DeleteRange)":', op_name, text)
     text = re.sub(r'"(raftIndex|raftAppliedIndex|dbSize|dbSizeInUse)":\d+', r'"\1":0', text)
+    # Ids of leases differ, and what is left of them.
+    text = re.sub(r"\blease [0-9a-f]{16}\b|^[0-9a-f]{16}$", "<lease>", text, flags=re.M)
+    text = re.sub(r'("ID"|"id"|"Lease"|"lease")( ?: ?)\d{15,}', r"\1\2<lease>", text)
+    text = re.sub(r'("ttl"|"TTL")( ?: ?)5\d\d\b', r"\1\2<left>", text)
     # Help differs in its words; that there is help is what counts.
     if text.startswith("NAME:"):
         return "(help)"
@@ -390,7 +466,7 @@ def main():
     parser.add_argument("--theirs", default="/usr/bin/etcdctl")
     parser.add_argument("--server", default="etcd")
     parser.add_argument("--port", type=int, default=0, help="0: one that is free")
-    parser.add_argument("--session", action="append", help="only this one: main, auth, quota")
+    parser.add_argument("--session", action="append", help="only this one: main, auth, lease, quota")
     parser.add_argument("-k", default="", help="print only cases with this word")
     options = parser.parse_args()
     for program in (options.theirs, options.server):

@@ -73,6 +73,14 @@ def errors_have_their_code_and_text(port):
 
 
 @case("grpcio")
+def every_code_comes_through(port):
+    with channel_of(port) as channel:
+        call = channel.unary_unary("/test.Echo/Fail")
+        for code in range(1, 17):
+            equal(failure(call, b"%d text" % code), (code, "text"))
+
+
+@case("grpcio")
 def a_deadline_passes(port):
     with channel_of(port) as channel:
         code, _ = failure(channel.unary_unary("/test.Echo/Hang"), b"", timeout=0.2)

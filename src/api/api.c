@@ -38,17 +38,24 @@ struct api *api_new(const struct api_options *options)
     api->bytes_out = metrics_counter(options->metrics, "etcd_network_client_grpc_sent_bytes_total",
                                      "The total number of bytes sent to grpc clients.", "");
     metrics_on_collect(options->metrics, collect, api);
+    api->watch = rpc_watch_new(api);
     return api;
 }
 
 void api_free(struct api **api)
 {
     if (*api != NULL) {
+        rpc_watch_free(&(*api)->watch);
         api__tables_free(*api);
         rpc_metrics_free(&(*api)->rpc_metrics);
         mem_free(*api);
         *api = NULL;
     }
+}
+
+void api_stop(struct api *api)
+{
+    rpc_watch_stop(api->watch);
 }
 
 static struct web *web_of(struct api *api, enum api_listener kind)
@@ -83,8 +90,8 @@ struct http_server *api_http_server(struct api *api, enum api_listener kind)
         .grpc_ctx = api,
     };
     struct http_server *server = http_server_new(api->options.env, api->options.loop, &options);
-    if (!options.grpc_off) {
-        api__add_services(api, server);
+    if (kind != API_METRICS && kind != API_PEER) {
+        api__add_services(api, server); /* for the gateway too */
     }
     ASSERT(api->server_count < ARRAY_LEN(api->servers));
     api->servers[api->server_count++] = server;

@@ -33,6 +33,10 @@ struct api_options {
 struct api *api_new(const struct api_options *options);
 void api_free(struct api **api); /* after its HTTP servers are free; safe on NULL */
 
+/* The process is about to stop: ends the streams that would go on for ever. Before
+ * http_server_stop(), which waits for calls in progress. */
+void api_stop(struct api *api);
+
 enum api_listener {
     API_CLIENT,      /* gRPC and HTTP */
     API_CLIENT_GRPC, /* gRPC only: --listen-client-http-urls takes the rest */

@@ -6,6 +6,7 @@
 
 struct rpc_metrics;
 struct rpc_tables;
+struct rpc_watch;
 
 /* What a listener serves: the context of its requests. */
 struct web {
@@ -29,6 +30,8 @@ struct api {
     const struct config *config;
     struct rpc_metrics *rpc_metrics;
     struct rpc_tables *tables; /* rpc.c's */
+    size_t snapshot_streams;   /* rpc_snapshot.c's, open now */
+    struct rpc_watch *watch;
     struct web client_web;
     struct web metrics_web;
     struct web peer_web;
@@ -45,6 +48,11 @@ struct api {
 /* rpc.c */
 void api__add_services(struct api *api, struct http_server *server);
 void api__tables_free(struct api *api);
+
+/* rpc_watch.c */
+struct rpc_watch *rpc_watch_new(struct api *api);
+void rpc_watch_free(struct rpc_watch **watch); /* its calls are gone */
+void rpc_watch_stop(struct rpc_watch *watch);
 
 /* rpc_metrics.c */
 /* `is_extensive`: histograms of handling times too. */
@@ -66,6 +74,12 @@ void web__on_request(struct http_request *request, void *ctx);
 /* Answers with the CORS fields that this listener owes. `type` NULL: Go's sniffed plain text. */
 void web__reply(const struct web *web, struct http_request *request, unsigned status,
                 const char *type, struct slice body);
+/* The same with other fields, or with a body that follows (http_reply_begin()). */
+void web__reply_fields(const struct web *web, struct http_request *request, unsigned status,
+                       const struct http_field *fields, size_t count, struct slice body);
+void web__reply_begin(const struct web *web, struct http_request *request, unsigned status,
+                      const struct http_field *fields, size_t count, http_event_fn *on_event,
+                      void *ctx);
 /* Go's http.Error: plain text, nosniff, a newline behind. */
 void web__reply_error(const struct web *web, struct http_request *request, unsigned status,
                       const char *text);

@@ -2,7 +2,7 @@
  *
  * Order as in etcd: the Host header is checked (DNS rebinding, CVE-2018-5702), CORS fields are
  * added, OPTIONS ends there, then the path decides. */
-#include "api/api_priv.h"
+#include "api/gateway.h"
 
 #include "codec/gzip.h"
 #include "codec/json.h"
@@ -34,10 +34,10 @@ static struct slice allowed_origin(const struct api *api, const struct http_requ
 
 #define FIELDS_MAX 8
 
-static void reply(const struct web *web, struct http_request *request, unsigned status,
-                  const struct http_field *fields, size_t count, struct slice body)
+/* The listener's own fields and the caller's. */
+static size_t gather_fields(const struct web *web, struct http_request *request,
+                            const struct http_field *fields, size_t count, struct http_field *all)
 {
-    struct http_field all[FIELDS_MAX];
     size_t n = 0;
     struct slice origin = web->is_client ? allowed_origin(web->api, request) : SLICE_EMPTY;
     if (origin.len > 0) {
@@ -51,7 +51,23 @@ static void reply(const struct web *web, struct http_request *request, unsigned 
     for (size_t i = 0; i < count; i++) {
         all[n++] = fields[i];
     }
-    http_reply(request, status, all, n, body);
+    return n;
+}
+
+void web__reply_fields(const struct web *web, struct http_request *request, unsigned status,
+                       const struct http_field *fields, size_t count, struct slice body)
+{
+    struct http_field all[FIELDS_MAX];
+    http_reply(request, status, all, gather_fields(web, request, fields, count, all), body);
+}
+
+void web__reply_begin(const struct web *web, struct http_request *request, unsigned status,
+                      const struct http_field *fields, size_t count, http_event_fn *on_event,
+                      void *ctx)
+{
+    struct http_field all[FIELDS_MAX];
+    size_t n = gather_fields(web, request, fields, count, all);
+    http_reply_begin(request, status, all, n, on_event, ctx);
 }
 
 #define PLAIN "text/plain; charset=utf-8"
@@ -60,7 +76,7 @@ void web__reply(const struct web *web, struct http_request *request, unsigned st
                 const char *type, struct slice body)
 {
     struct http_field field = {SLICE("Content-Type"), slice_str(type == NULL ? PLAIN : type)};
-    reply(web, request, status, &field, 1, body);
+    web__reply_fields(web, request, status, &field, 1, body);
 }
 
 void web__reply_error(const struct web *web, struct http_request *request, unsigned status,
@@ -72,7 +88,7 @@ void web__reply_error(const struct web *web, struct http_request *request, unsig
         {SLICE("Allow"), SLICE("GET")},
     };
     struct slice body = slice_str(arena_printf(http_arena(request), "%s\n", text));
-    reply(web, request, status, fields, status == 405 ? 3 : 2, body);
+    web__reply_fields(web, request, status, fields, status == 405 ? 3 : 2, body);
 }
 
 bool web__is_get(const struct web *web, struct http_request *request)
@@ -133,9 +149,9 @@ static void metrics(const struct web *web, struct http_request *request)
     };
     if (accepts_gzip(request)) {
         gzip_encode(buf_slice(&text), &packed);
-        reply(web, request, 200, fields, 2, buf_slice(&packed));
+        web__reply_fields(web, request, 200, fields, 2, buf_slice(&packed));
     } else {
-        reply(web, request, 200, fields, 1, buf_slice(&text));
+        web__reply_fields(web, request, 200, fields, 1, buf_slice(&text));
     }
     buf_fini(&packed);
     buf_fini(&text);
@@ -222,11 +238,8 @@ static void route(const struct web *web, struct http_request *request)
         version(web, request);
     } else if (web->is_client && slice_eq_str(path, "/debug/vars")) {
         debug_vars(web, request);
-    } else if (web->is_client && is_under(path, "/v3", &rest) &&
-               web->api->config->enable_grpc_gateway) {
-        web__reply(web, request, 501, "application/json",
-                   SLICE("{\"code\":12,\"message\":\"etcd.c: the JSON gateway is not built yet in "
-                         "this version; use gRPC\"}"));
+    } else if (web->is_client && web->api->config->enable_grpc_gateway && gateway_takes(path)) {
+        gateway_serve(web, request);
     } else {
         web__reply_error(web, request, 404, "404 page not found");
     }
@@ -247,7 +260,7 @@ void web__on_request(struct http_request *request, void *ctx)
         return;
     }
     if (web->is_client && slice_eq_str(http_method(request), "OPTIONS")) {
-        reply(web, request, 200, NULL, 0, SLICE_EMPTY);
+        web__reply_fields(web, request, 200, NULL, 0, SLICE_EMPTY);
         return;
     }
     route(web, request);

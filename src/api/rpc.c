@@ -103,6 +103,48 @@ static enum status prepare_hash_kv(struct api *api, const void *message,
     return prepare_local(request, REQUEST_HASH_KV);
 }
 
+static enum status prepare_defragment(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_DEFRAGMENT);
+}
+
+static enum status prepare_lease_grant(struct api *api, const void *message,
+                                       struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_GRANT;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_revoke(struct api *api, const void *message,
+                                        struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    request->kind = REQUEST_LEASE_REVOKE;
+    return STATUS_OK;
+}
+
+static enum status prepare_lease_time(struct api *api, const void *message,
+                                      struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_TIME_TO_LIVE);
+}
+
+static enum status prepare_leases(struct api *api, const void *message,
+                                  struct server_request *request)
+{
+    UNUSED(api);
+    UNUSED(message);
+    return prepare_local(request, REQUEST_LEASE_LIST);
+}
+
 static enum status prepare_member_list(struct api *api, const void *message,
                                        struct server_request *request)
 {
@@ -141,8 +183,8 @@ static const struct rpc_method methods[] = {
     {MAINTENANCE, "Status", GRPC_UNARY, TYPE(status_request), prepare_status, NULL},
     {MAINTENANCE, "Hash", GRPC_UNARY, TYPE(hash_request), prepare_hash, NULL},
     {MAINTENANCE, "HashKV", GRPC_UNARY, TYPE(hash_kvrequest), prepare_hash_kv, NULL},
-    UNBUILT(MAINTENANCE, "Defragment", GRPC_UNARY),
-    UNBUILT(MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM),
+    {MAINTENANCE, "Defragment", GRPC_UNARY, TYPE(defragment_request), prepare_defragment, NULL},
+    {MAINTENANCE, "Snapshot", GRPC_SERVER_STREAM, NULL, NULL, &rpc__snapshot_handler},
     UNBUILT(MAINTENANCE, "MoveLeader", GRPC_UNARY),
     UNBUILT(MAINTENANCE, "Downgrade", GRPC_UNARY),
     {CLUSTER, "MemberList", GRPC_UNARY, TYPE(member_list_request), prepare_member_list, NULL},
@@ -150,12 +192,13 @@ static const struct rpc_method methods[] = {
     UNBUILT(CLUSTER, "MemberRemove", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberUpdate", GRPC_UNARY),
     UNBUILT(CLUSTER, "MemberPromote", GRPC_UNARY),
-    UNBUILT(WATCH, "Watch", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseGrant", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseRevoke", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseKeepAlive", GRPC_BIDI),
-    UNBUILT(LEASE, "LeaseTimeToLive", GRPC_UNARY),
-    UNBUILT(LEASE, "LeaseLeases", GRPC_UNARY),
+    {WATCH, "Watch", GRPC_BIDI, NULL, NULL, &rpc__watch_handler},
+    {LEASE, "LeaseGrant", GRPC_UNARY, TYPE(lease_grant_request), prepare_lease_grant, NULL},
+    {LEASE, "LeaseRevoke", GRPC_UNARY, TYPE(lease_revoke_request), prepare_lease_revoke, NULL},
+    {LEASE, "LeaseKeepAlive", GRPC_BIDI, NULL, NULL, &rpc__lease_keep_alive_handler},
+    {LEASE, "LeaseTimeToLive", GRPC_UNARY, TYPE(lease_time_to_live_request), prepare_lease_time,
+     NULL},
+    {LEASE, "LeaseLeases", GRPC_UNARY, TYPE(lease_leases_request), prepare_leases, NULL},
     UNBUILT(AUTH, "AuthEnable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthDisable", GRPC_UNARY),
     UNBUILT(AUTH, "AuthStatus", GRPC_UNARY),
@@ -363,7 +406,9 @@ static void on_done(struct server_request *request)
         return;
     }
     log_when_slow(rpc, request->reply.len);
-    if (request->status != STATUS_OK) {
+    if (request->status == STATUS_TOLD) {
+        rpc__finish(rpc->call, GRPC_UNKNOWN, request->text);
+    } else if (request->status != STATUS_OK) {
         rpc__finish_status(rpc->call, request->status);
     } else if (request->reply.len > REPLY_MAX) {
         finish_too_large(rpc->call, request->reply.len);

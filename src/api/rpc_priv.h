@@ -44,6 +44,16 @@ void rpc__finish_status(struct grpc_call *call, enum status status);
 /* Counts and sends the only message of a call, and ends it with GRPC_OK. */
 void rpc__reply(struct grpc_call *call, struct slice message);
 
+/* rpc_snapshot.c: Maintenance.Snapshot */
+#define SNAPSHOT_STREAMS_MAX 16
+extern const struct grpc_handler rpc__snapshot_handler;
+
+/* rpc_lease.c: the stream of renewals */
+extern const struct grpc_handler rpc__lease_keep_alive_handler;
+
+/* rpc_watch.c */
+extern const struct grpc_handler rpc__watch_handler;
+
 /* rpc_health.c: grpc.health.v1.Health */
 extern const struct rpc_method rpc__health_methods[];
 extern const size_t rpc__health_method_count;

@@ -111,5 +111,8 @@ void map_insert(struct map *map, struct map_node *node, uint64_t hash);
 void map_remove(struct map *map, struct map_node *node);
 /* Any node, or NULL: for tearing down. */
 struct map_node *map_any(const struct map *map);
+/* The same in steps: *from, 0 at first, remembers where nothing is left. Between two calls nodes
+ * may be removed and nothing else. */
+struct map_node *map_any_from(const struct map *map, size_t *from);
 
 #endif

@@ -38,6 +38,8 @@
     X(compactBeforeCommitBatch)                                                                    \
     X(compactBeforeCommitScheduledCompact)                                                         \
     X(compactBeforeSetFinishedCompact)                                                             \
+    X(defragBeforeCopy)                                                                            \
+    X(defragBeforeRename)                                                                          \
     X(raftAfterSave)                                                                               \
     X(raftAfterSaveSnap)                                                                           \
     X(raftAfterWALRelease)                                                                         \

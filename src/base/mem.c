@@ -39,6 +39,13 @@ void *mem_realloc(void *ptr, size_t len)
     return must(realloc(ptr, len == 0 ? 1 : len), len);
 }
 
+void *mem_alloc_aligned(size_t align, size_t len)
+{
+    void *ptr = NULL; /* and not aligned_alloc(), which wants `len` to be a multiple of `align` */
+    int failed = posix_memalign(&ptr, align, len);
+    return must(failed == 0 ? ptr : NULL, len);
+}
+
 void mem_free(void *ptr)
 {
     free(ptr);

@@ -17,6 +17,9 @@ __attribute__((malloc, alloc_size(1), returns_nonnull)) void *mem_zalloc(size_t 
 __attribute__((malloc, alloc_size(1, 2), returns_nonnull)) void *mem_array(size_t count,
                                                                            size_t size);
 __attribute__((alloc_size(2), returns_nonnull)) void *mem_realloc(void *ptr, size_t len);
+/* At a multiple of `align`, a power of two. */
+__attribute__((malloc, alloc_size(2), returns_nonnull)) void *mem_alloc_aligned(size_t align,
+                                                                                size_t len);
 void mem_free(void *ptr); /* safe on NULL */
 
 __attribute__((malloc, returns_nonnull)) char *mem_strdup(const char *text);

@@ -12,10 +12,9 @@
  *
  * Source: clientv3 3.6, unaryClientInterceptor: at most 100 attempts, 25 ms with 10 % jitter
  * between rounds over a quorum of the endpoints. */
-#include "client/client.h"
+#include "client/client_priv.h"
 
 #include "codec/pb.h"
-#include "net/grpc_client.h"
 #include "rpc.pb-c.h"
 
 #include <stdio.h>
@@ -33,44 +32,6 @@ enum call_state {
     CALL_BACKOFF,
     CALL_LOGIN,
     CALL_DONE,
-};
-
-/* One endpoint and its connection. */
-struct remote {
-    struct client *client;
-    struct endpoint endpoint;
-    struct grpc_conn *conn; /* NULL only before the first dial and in client_free() */
-    struct timer redial;
-    uint64_t pause_ns; /* before the next dial */
-    bool is_up;
-    struct errbuf why; /* why not */
-};
-
-struct client {
-    struct env *env;
-    struct loop *loop;
-    const struct log *log;
-    struct arena arena;
-    struct remote *remotes;
-    size_t count;
-    size_t next; /* whose turn it is */
-    size_t request_max;
-    size_t reply_max;
-    uint64_t dial_timeout_ns;
-    uint64_t keepalive_ns;
-    uint64_t keepalive_timeout_ns;
-    const char *username;
-    const char *password;
-    struct buf token;
-    struct list calls;
-    /* The login in progress. */
-    struct client_call login;
-    struct buf login_request;
-    bool is_logging_in;
-    client_login_fn *login_done; /* NULL: only calls wait for it */
-    void *login_ctx;
-    struct task login_task; /* for one that has nothing to do */
-    char target[160];       /* for log lines */
 };
 
 static void dispatch(struct client *client);
@@ -122,7 +83,7 @@ static void remote_dial(struct timer *timer)
 }
 
 /* The next endpoint that stands, in turn; NULL when none does. */
-static struct remote *pick(struct client *client)
+struct remote *client__pick(struct client *client)
 {
     for (size_t i = 0; i < client->count; i++) {
         struct remote *remote = &client->remotes[(client->next + i) % client->count];
@@ -155,21 +116,27 @@ static bool past(const struct client *client, const struct client_call *call)
     return call->deadline != UINT64_MAX && env_now_mono(client->env) >= call->deadline;
 }
 
+void client__error_text(uint32_t status, const char *message, bool is_past, struct buf *out)
+{
+    bool is_context = status == GRPC_DEADLINE_EXCEEDED || status == GRPC_CANCELED;
+    if (status == GRPC_OK) {
+        return;
+    }
+    if (client_error_is_etcd(message)) {
+        buf_append_str(out, message);
+    } else if (is_context && is_past) {
+        buf_append_str(out, "context deadline exceeded");
+    } else {
+        client_error_format(status, message, out);
+    }
+}
+
 static void call_end(struct client_call *call, uint32_t status, const char *message,
                      struct slice reply)
 {
     struct client *client = call->client;
     struct buf error = {0};
-    bool is_context = status == GRPC_DEADLINE_EXCEEDED || status == GRPC_CANCELED;
-    if (status == GRPC_OK) {
-        buf_append_str(&error, "");
-    } else if (client_error_is_etcd(message)) {
-        buf_append_str(&error, message);
-    } else if (is_context && past(client, call)) {
-        buf_append_str(&error, "context deadline exceeded");
-    } else {
-        client_error_format(status, message, &error);
-    }
+    client__error_text(status, message, past(client, call), &error);
     struct client_result result = {.status = status, .message = message, .error = buf_cstr(&error)};
     ASSERT(call->state != CALL_DONE);
     call->state = CALL_DONE;
@@ -236,6 +203,7 @@ static void login_end(struct client *client, const struct client_result *result)
             call_end(call, result->status, result->message, SLICE_EMPTY);
         }
     }
+    client__streams_login_ended(client, result->status == GRPC_OK ? NULL : result);
     if (done != NULL) {
         done(client, result, client->login_ctx);
     }
@@ -268,7 +236,7 @@ static void login_reply(struct client_call *call, const struct client_result *re
     arena_fini(&arena);
 }
 
-static void login_start(struct client *client)
+void client__login_start(struct client *client)
 {
     if (client->is_logging_in) {
         return;
@@ -310,17 +278,15 @@ void client_login(struct client *client, client_login_fn *done, void *ctx)
     client->login_done = done;
     client->login_ctx = ctx;
     if (has_credentials(client)) {
-        login_start(client);
+        client__login_start(client);
     } else {
         loop_task_add(client->loop, LOOP_STEP, &client->login_task);
     }
 }
 
-/* Does this error mean that another token would do? */
-static bool wants_login(const struct client *client, const struct client_call *call,
-                        const char *message)
+bool client__wants_login(const struct client *client, const char *message)
 {
-    return !call->is_login && has_credentials(client) &&
+    return has_credentials(client) &&
            (strcmp(message, "etcdserver: user name is empty") == 0 ||
             strcmp(message, "etcdserver: invalid auth token") == 0 ||
             strcmp(message, "etcdserver: revision of auth store is old") == 0);
@@ -360,10 +326,10 @@ static void call_failed(struct client_call *call, uint32_t status, const char *m
     bool is_safe = client_error_is_retryable(status, message, call->is_repeatable, client->count);
     if (call->attempt >= ATTEMPTS_MAX) {
         call_end(call, status, message, SLICE_EMPTY);
-    } else if (wants_login(client, call, message)) {
+    } else if (!call->is_login && client__wants_login(client, message)) {
         call->state = CALL_LOGIN;
         timer_start(client->loop, &call->timer, call->deadline);
-        login_start(client);
+        client__login_start(client);
     } else if (is_context || is_safe) {
         call_again(call);
     } else {
@@ -383,21 +349,29 @@ static void call_reply(const struct grpc_result *result, struct slice reply, voi
     }
 }
 
+size_t client__metadata(const struct client *client, bool with_token,
+                        struct grpc_metadata out[CLIENT_METADATA_MAX])
+{
+    size_t count = 0;
+    out[count++] = (struct grpc_metadata){SLICE("client-api-version"), SLICE("3.6")};
+    if (client->token.len > 0 && with_token) {
+        out[count++] = (struct grpc_metadata){SLICE("token"), buf_slice(&client->token)};
+    }
+    return count;
+}
+
 /* Sends it to an endpoint that stands, or leaves it waiting for one. */
 static void call_send(struct client_call *call)
 {
     struct client *client = call->client;
-    struct remote *remote = pick(client);
+    struct remote *remote = client__pick(client);
     if (remote == NULL) {
         call->state = CALL_WAITING;
         timer_start(client->loop, &call->timer, call->deadline);
         return;
     }
-    struct grpc_metadata metadata[2] = {{SLICE("client-api-version"), SLICE("3.6")}};
-    size_t count = 1;
-    if (client->token.len > 0 && !call->is_login) {
-        metadata[count++] = (struct grpc_metadata){SLICE("token"), buf_slice(&client->token)};
-    }
+    struct grpc_metadata metadata[CLIENT_METADATA_MAX];
+    size_t count = client__metadata(client, !call->is_login, metadata);
     timer_stop(client->loop, &call->timer);
     call->state = CALL_RUNNING;
     call->stream = grpc_unary(remote->conn, call->path, call->request, metadata, count,
@@ -431,6 +405,7 @@ static void dispatch(struct client *client)
             call_send(call);
         }
     }
+    client__streams_dispatch(client);
 }
 
 void client_call_start(struct client *client, struct client_call *call)
@@ -499,6 +474,8 @@ enum err client_new(struct env *env, struct loop *loop, const struct client_opti
     client->log = options->log;
     arena_init(&client->arena);
     list_init(&client->calls);
+    list_init(&client->streams);
+    list_init(&client->rpcs);
     task_init(&client->login_task, login_not_needed);
     client->request_max = limit_or(options->request_max, CLIENT_REQUEST_MAX);
     client->reply_max = limit_or(options->reply_max, CLIENT_REPLY_MAX);
@@ -531,6 +508,7 @@ void client_free(struct client **out)
     if (client == NULL) {
         return;
     }
+    client__streams_free(client);
     for (size_t i = 0; i < client->count; i++) {
         timer_stop(client->loop, &client->remotes[i].redial);
         grpc_conn_close(&client->remotes[i].conn);
@@ -539,6 +517,7 @@ void client_free(struct client **out)
         timer_stop(client->loop, &CONTAINER_OF(node, struct client_call, link)->timer);
         list_del(node);
     }
+    client__rpcs_free(client);
     loop_task_remove(&client->login_task);
     buf_fini(&client->token);
     buf_fini(&client->login_request);

@@ -6,7 +6,7 @@
  * (clientv3's unary interceptor): reads when the server was not available, writes only when no
  * server can have seen them.
  *
- * It knows messages only as bytes, but for Authenticate. Streams are for a later day.
+ * It knows messages only as bytes, but for Authenticate. Streams are in client_stream.h.
  *
  * Ownership: the client copies its options. A call is embedded in whatever waits for it and belongs
  *            to the client from client_call_start() until done().
@@ -48,7 +48,8 @@ struct client_options {
  * ERR_UNSUPPORTED  an endpoint needs TLS */
 FALLIBLE client_new(struct env *env, struct loop *loop, const struct client_options *options,
                     struct client **out, struct errbuf *why);
-/* Ends every call without done(). NULLs; safe on NULL. Not from inside a callback. */
+/* Ends every call without done(), every stream without end(). NULLs; safe on NULL. Not from inside
+ * a callback. */
 void client_free(struct client **client);
 
 /* How a call ended; borrowed until done() returns. */

@@ -2,7 +2,8 @@
  *
  *   - our allocator;
  *   - DATA by reference: pull() promises a length, write() moves the bytes behind the frame header;
- *   - limits on header blocks and budgets on resets and control frames;
+ *   - limits on header blocks;
+ *   - budgets, and what a peer may not say on a stream that is over (h2_guard.h);
  *   - the server's check of header blocks (h2_fields.h) and of content-length against DATA;
  *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
  *     RFC 9113 section 8.1 allows and grpc-go does.
@@ -14,17 +15,13 @@
 
 #include "base/coll.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "codec/h2_fields.h"
+#include "codec/h2_guard.h"
 
 #include <nghttp2/nghttp2.h>
 
 #define FIELDS_MAX 512
-
-struct budget {
-    uint64_t burst_ns; /* cost * burst */
-    uint64_t cost_ns;  /* of one */
-    uint64_t free_at;  /* virtual time up to which everything is paid */
-};
 
 /* What nghttp2 hands back for a stream, from open() or h2_request() until closed(). */
 struct h2_stream {
@@ -42,105 +39,65 @@ struct h2 {
     struct outq *out; /* while h2_send() runs */
     size_t out_limit;
     uint64_t now_ns;
-    struct budget resets;
-    struct budget controls;
+    struct h2_guard guard;
     struct list streams;
     uint32_t block_bytes; /* of the header block being received */
     uint32_t block_count;
-    struct h2_fields fields; /* the same, server only */
-    bool in_block;
-    bool is_over; /* terminated by us or by a fatal error: input is ignored */
+    struct h2_stream *block_stream; /* whose block it is; NULL: nobody's */
+    struct h2_fields fields;        /* the same, server only */
+    bool has_new_window; /* SETTINGS_INITIAL_WINDOW_SIZE came, and nothing has been sent since */
+    bool is_over;        /* terminated by us or by a fatal error: input is ignored */
 };
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
+/* A slab wants to hear the length again when an object goes, and nghttp2 does not say it: it stands
+ * in front. What nghttp2 keeps needs no more alignment than 8 bytes. */
+struct block {
+    size_t len; /* with this head */
+    uint8_t bytes[];
+};
+
+static struct block *block_of(void *ptr)
+{
+    return CONTAINER_OF(ptr, struct block, bytes);
+}
+
 static void *h2_malloc(size_t len, void *ctx)
 {
-    UNUSED(ctx);
-    return mem_alloc(len);
+    if (ctx == NULL) {
+        return mem_alloc(len);
+    }
+    ASSERT(len <= SIZE_MAX - sizeof(struct block));
+    struct block *block = slab_alloc(ctx, sizeof(*block) + len);
+    block->len = sizeof(*block) + len;
+    return block->bytes;
 }
 static void h2_mem_free(void *ptr, void *ctx)
 {
-    UNUSED(ctx);
-    mem_free(ptr);
+    if (ctx == NULL) {
+        mem_free(ptr);
+    } else if (ptr != NULL) {
+        slab_free(ctx, block_of(ptr), block_of(ptr)->len);
+    }
 }
 static void *h2_calloc(size_t count, size_t size, void *ctx)
 {
-    UNUSED(ctx);
     ASSERT(size == 0 || count <= SIZE_MAX / size);
-    return mem_zalloc(count * size);
+    return memset(h2_malloc(count * size, ctx), 0, count * size);
 }
 static void *h2_realloc(void *ptr, size_t len, void *ctx)
 {
-    UNUSED(ctx);
-    return mem_realloc(ptr, len);
-}
-
-/* ---- budgets --------------------------------------------------------------------------- */
-
-static void budget_init(struct budget *budget, uint64_t burst, uint64_t per_sec)
-{
-    uint64_t cost = 1000000000 / per_sec;
-    *budget = (struct budget){.burst_ns = cost * burst, .cost_ns = cost};
-}
-
-/* The generic cell rate algorithm: each event costs time, and may run ahead by the burst. */
-static bool budget_take(struct budget *budget, uint64_t now)
-{
-    uint64_t base = budget->free_at > now ? budget->free_at : now;
-    if (base + budget->cost_ns > now + budget->burst_ns) {
-        return false;
+    if (ctx == NULL) {
+        return mem_realloc(ptr, len);
     }
-    budget->free_at = base + budget->cost_ns;
-    return true;
-}
-
-static void spend(struct h2 *h2, struct budget *budget, const char *what)
-{
-    if (!budget_take(budget, h2->now_ns)) {
-        h2_terminate(h2, H2_ENHANCE_YOUR_CALM, what);
+    void *moved = h2_malloc(len, ctx);
+    if (ptr != NULL) {
+        size_t had = block_of(ptr)->len - sizeof(struct block);
+        memcpy(moved, ptr, had < len ? had : len);
+        h2_mem_free(ptr, ctx);
     }
-}
-
-/* ---- events ---------------------------------------------------------------------------- */
-
-/* Every frame passes here, also those that nghttp2 ignores or refuses. */
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user)
-{
-    struct h2 *h2 = user;
-    UNUSED(session);
-    if (head->type != NGHTTP2_CONTINUATION) {
-        h2->in_block = head->type == NGHTTP2_HEADERS;
-    }
-    switch (head->type) {
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_CONTINUATION:
-    case NGHTTP2_WINDOW_UPDATE:
-        break;
-    case NGHTTP2_DATA:
-        if (head->length == 0) {
-            spend(h2, &h2->controls, "too_many_empty_frames");
-        }
-        break;
-    case NGHTTP2_RST_STREAM:
-        spend(h2, &h2->resets, "too_many_resets");
-        break;
-    default:
-        spend(h2, &h2->controls, "too_many_control_frames");
-        break;
-    }
-    return 0;
-}
-
-static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
-                            void *user)
-{
-    struct h2 *h2 = user;
-    UNUSED(session);
-    UNUSED(frame);
-    UNUSED(error);
-    h2->in_block = false;
-    return 0;
+    return moved;
 }
 
 /* ---- streams ---------------------------------------------------------------------------- */
@@ -152,17 +109,17 @@ static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
 
 static struct h2_stream *stream_new(struct h2 *h2, void *owner)
 {
-    struct h2_stream *stream = NEW(struct h2_stream);
+    struct h2_stream *stream = h2_calloc(1, sizeof(*stream), h2->options.memory);
     stream->owner = owner;
     stream->length_left = H2_LENGTH_NONE;
     list_add_tail(&h2->streams, &stream->link);
     return stream;
 }
 
-static void stream_free(struct h2_stream *stream)
+static void stream_free(struct h2 *h2, struct h2_stream *stream)
 {
     list_del(&stream->link);
-    mem_free(stream);
+    h2_mem_free(stream, h2->options.memory);
 }
 
 static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
@@ -171,7 +128,10 @@ static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
     if (stream != NULL) {
         void *owner = stream->owner;
         nghttp2_session_set_stream_user_data(h2->session, id, NULL);
-        stream_free(stream);
+        if (h2->block_stream == stream) {
+            h2->block_stream = NULL;
+        }
+        stream_free(h2, stream);
         h2->handler.closed(owner, code);
     }
 }
@@ -197,16 +157,18 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
     h2_fields_init(&h2->fields, !is_request);
     if (!is_request) {
+        h2->block_stream = stream_of(h2, frame->hd.stream_id);
         return 0;
     }
+    h2->block_stream = NULL;
     int32_t id = frame->hd.stream_id;
     void *owner = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
     if (owner == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    nghttp2_session_set_stream_user_data(session, id, stream_new(h2, owner));
+    h2->block_stream = stream_new(h2, owner);
+    nghttp2_session_set_stream_user_data(session, id, h2->block_stream);
     return 0;
 }
 
@@ -224,17 +186,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         h2->block_count > h2->options.header_count_max) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   NGHTTP2_FRAME_SIZE_ERROR);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     if (!h2->options.is_client && !h2_fields_add(&h2->fields, field_name, field_value)) {
         malformed(h2, frame->hd.stream_id);
-        h2->in_block = false;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    struct h2_stream *stream = stream_of(h2, frame->hd.stream_id);
-    if (stream != NULL) {
-        h2->handler.field(stream->owner, field_name, field_value);
+    if (h2->block_stream != NULL) {
+        h2->handler.field(h2->block_stream->owner, field_name, field_value);
     }
     return 0;
 }
@@ -284,15 +243,27 @@ static void on_message_frame(struct h2 *h2, const nghttp2_frame *frame)
 
 /* ---- other events ----------------------------------------------------------------------- */
 
+static bool has_window(const nghttp2_settings *settings)
+{
+    for (size_t i = 0; i < settings->niv; i++) {
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
     UNUSED(session);
-    h2->in_block = false;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
         on_message_frame(h2, frame);
+        break;
+    case NGHTTP2_SETTINGS:
+        h2->has_new_window = h2->has_new_window || has_window(&frame->settings);
         break;
     case NGHTTP2_PING:
         h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
@@ -346,12 +317,26 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
+/* RFC 9113 section 6.9.2: a changed initial window that takes a stream over the maximum is an error
+ * of the connection; nghttp2 makes one of the stream of it. */
+static void on_reset_send(struct h2 *h2, uint32_t code)
+{
+    if (code == NGHTTP2_FLOW_CONTROL_ERROR && h2->has_new_window) {
+        h2_terminate(h2, H2_FLOW_CONTROL_ERROR, "the initial window takes a stream over 2^31 - 1");
+    } else if (code != NGHTTP2_NO_ERROR && !h2_guard_reset_sent(&h2->guard, h2->now_ns)) {
+        h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_resets");
+    }
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) {
-        spend(h2, &h2->resets, "too_many_resets");
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        on_reset_send(h2, frame->rst_stream.error_code);
         return 0;
+    }
+    if (frame->hd.type == NGHTTP2_DATA) {
+        h2_guard_data_sent(&h2->guard);
     }
     bool is_end = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
                   (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
@@ -446,8 +431,6 @@ static nghttp2_session_callbacks *callbacks_new(void)
     ASSERT(rv == 0);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -504,11 +487,10 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2->ctx = ctx;
     h2->options = *options;
     list_init(&h2->streams);
-    budget_init(&h2->resets, H2_RESETS_BURST, H2_RESETS_PER_SEC);
-    budget_init(&h2->controls, H2_CONTROL_BURST, H2_CONTROL_PER_SEC);
+    h2_guard_init(&h2->guard, !options->is_client);
     nghttp2_session_callbacks *callbacks = callbacks_new();
     nghttp2_option *option = option_new(options->is_client);
-    nghttp2_mem mem = {NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
+    nghttp2_mem mem = {options->memory, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
     int rv = options->is_client
                  ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)
                  : nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &mem);
@@ -531,7 +513,7 @@ void h2_free(struct h2 **h2_ptr)
     ASSERT(h2->out == NULL);
     nghttp2_session_del(h2->session);
     while (!list_empty(&h2->streams)) {
-        stream_free(CONTAINER_OF(h2->streams.next, struct h2_stream, link));
+        stream_free(h2, CONTAINER_OF(h2->streams.next, struct h2_stream, link));
     }
     mem_free(h2);
     *h2_ptr = NULL;
@@ -541,16 +523,25 @@ void h2_free(struct h2 **h2_ptr)
 
 FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
 {
+    struct h2_verdict verdict;
+    size_t passed = h2_guard_pass(&h2->guard, in, now_ns, &verdict);
+    bool is_refused = passed < in.len;
     h2->now_ns = now_ns;
+    in.len = passed;
     while (in.len > 0 && !h2->is_over) {
         ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
         if (taken < 0) {
-            /* A bad preface or a flood: nothing more can be understood. nghttp2 has queued what
-             * it wants to say. */
+            /* A bad preface, or more to acknowledge than nghttp2 keeps: no more is understood. */
+            if (taken == NGHTTP2_ERR_FLOODED) {
+                h2_terminate(h2, H2_ENHANCE_YOUR_CALM, "too_many_control_frames");
+            }
             h2->is_over = true;
             break;
         }
         in = slice_skip(in, (size_t)taken);
+    }
+    if (is_refused && nghttp2_session_want_read(h2->session) != 0) {
+        h2_terminate(h2, verdict.code, verdict.why);
     }
     if (h2->is_over || nghttp2_session_want_read(h2->session) == 0) {
         return ERR_CLOSED;
@@ -581,6 +572,7 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
         }
         outq_append(out, data, (size_t)len);
     }
+    h2->has_new_window = h2->has_new_window && is_limited;
     h2->out = NULL;
     return is_limited;
 }
@@ -591,9 +583,9 @@ bool h2_is_done(const struct h2 *h2)
                            nghttp2_session_want_write(h2->session) == 0);
 }
 
-bool h2_in_block(const struct h2 *h2)
+bool h2_is_owed(const struct h2 *h2)
 {
-    return h2->in_block;
+    return h2_guard_is_owed(&h2->guard);
 }
 
 /* ---- commands -------------------------------------------------------------------------- */
@@ -640,7 +632,7 @@ int32_t h2_request(struct h2 *h2, const struct h2_field *fields, size_t count, b
         nghttp2_submit_request(h2->session, NULL, values, count, has_body ? &provider : NULL, own);
     ASSERT(id > 0 || id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE);
     if (id < 0) {
-        stream_free(own);
+        stream_free(h2, own);
         return 0;
     }
     return id;

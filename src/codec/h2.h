@@ -15,6 +15,7 @@
 #ifndef CODEC_H2_H
 #define CODEC_H2_H
 
+#include "base/slab.h"
 #include "codec/outq.h"
 
 /* RFC 9113 section 7. */
@@ -23,6 +24,7 @@ enum h2_code {
     H2_PROTOCOL_ERROR = 0x1,
     H2_INTERNAL_ERROR = 0x2,
     H2_FLOW_CONTROL_ERROR = 0x3,
+    H2_STREAM_CLOSED = 0x5,
     H2_FRAME_SIZE_ERROR = 0x6,
     H2_REFUSED_STREAM = 0x7,
     H2_CANCEL = 0x8,
@@ -79,11 +81,15 @@ struct h2_options {
     uint32_t connection_window; /* on all together; at least 65535 */
     uint32_t header_bytes_max;  /* names, values and 32 a field (RFC 9113 section 6.5.2) */
     uint32_t header_count_max;
+    /* Where sessions and streams live, shared by all sessions of an owner; outlives them. NULL: the
+     * heap. A request costs nghttp2 eight allocations. */
+    struct slab_pool *memory;
 };
 
 /* Budgets against floods: tokens refill evenly; without one left the session ends with
  * GOAWAY(ENHANCE_YOUR_CALM). Resets count whoever sent them (CVE-2023-44487, CVE-2025-8671);
- * control frames are empty DATA and all others but HEADERS, CONTINUATION and WINDOW_UPDATE. */
+ * control frames are empty DATA and all others but HEADERS and CONTINUATION, unknown types too. A
+ * WINDOW_UPDATE costs only when there were more of them than the DATA frames sent explain. */
 #define H2_RESETS_BURST 2000
 #define H2_RESETS_PER_SEC 200
 #define H2_CONTROL_BURST 4000
@@ -99,8 +105,8 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns);
 bool h2_send(struct h2 *h2, struct outq *out, size_t limit);
 /* Nothing more will be read or written. */
 bool h2_is_done(const struct h2 *h2);
-/* A header block has begun and not ended: the peer owes the rest. */
-bool h2_in_block(const struct h2 *h2);
+/* A header block has begun and not ended, or a client's preface has: the peer owes the rest. */
+bool h2_is_owed(const struct h2 *h2);
 
 /* Server: answers. With has_body the stream is pulled; without, this ends it. */
 void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count,

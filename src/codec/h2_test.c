@@ -496,6 +496,10 @@ TEST(h2, control_frame_floods_end_in_enhance_your_calm)
     assert_in_range(flood(settings, 100000, 1000, calm), H2_CONTROL_BURST - 10, 4200);
     assert_in_range(flood(ping, 100000, 1000, calm), H2_CONTROL_BURST - 10, 4200);
     assert_in_range(flood(priority, 100000, 1000, calm), H2_CONTROL_BURST - 10, 4200);
+    assert_in_range(flood(SLICE("\0\0\1\xee\0\0\0\0\0x"), 100000, 1000, calm),
+                    H2_CONTROL_BURST - 10, 4200);
+    assert_in_range(flood(SLICE("\0\0\1\xee\0\0\0\0\1x"), 100000, 1000, calm),
+                    H2_CONTROL_BURST - 10, 4200);
     /* At a moderate pace they are served for ever. */
     assert_int_equal(flood(ping, 20000, 2000000, NULL), 20000);
 }
@@ -668,12 +672,15 @@ TEST(h2, a_continuation_flood_ends_the_session)
 TEST(h2, an_unfinished_block_shows)
 {
     struct side *server = side_new(false, 65535);
-    assert_int_equal(feed(server, SLICE(H2_PREFACE "\0\0\0\4\0\0\0\0\0"), 1), ERR_OK);
-    assert_false(h2_in_block(server->h2));
+    assert_true(h2_is_owed(server->h2));
+    assert_int_equal(feed(server, SLICE(H2_PREFACE), 1), ERR_OK);
+    assert_true(h2_is_owed(server->h2));
+    assert_int_equal(feed(server, SLICE("\0\0\0\4\0\0\0\0\0"), 1), ERR_OK);
+    assert_false(h2_is_owed(server->h2));
     assert_int_equal(feed(server, SLICE("\0\0\1\1\0\0\0\0\1\x83"), 1), ERR_OK);
-    assert_true(h2_in_block(server->h2));
+    assert_true(h2_is_owed(server->h2));
     assert_int_equal(feed(server, SLICE("\0\0\2\x9\4\0\0\0\1\x86\x84"), 1), ERR_OK);
-    assert_false(h2_in_block(server->h2));
+    assert_false(h2_is_owed(server->h2));
     side_free(server);
 }
 

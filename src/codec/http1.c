@@ -3,7 +3,9 @@
  * A request's text (target, names, values) gathers in one buffer, its fields as offsets until the
  * head is whole. llhttp is paused when a message is complete, so that pipelined bytes stay outside.
  *
- * Known difference from Go: methods that are in no RFC are refused (400) instead of routed. */
+ * Known differences from Go, both answered with 400: methods that are in no RFC (Go routes them),
+ * and fields that go on in the next line (RFC 9112 section 5.2 lets a server choose; Go joins the
+ * lines, and what one program joins and another does not is a way to smuggle). */
 #include "codec/http1.h"
 
 #include "base/mem.h"
@@ -37,6 +39,10 @@ struct http1 {
     bool is_crowded;   /* a field too many has begun */
     bool in_trailers;
     bool has_bytes;
+    bool in_line;       /* the present line of the head has a byte */
+    bool has_line;      /* so had one before it */
+    bool was_blank;     /* the last byte of it */
+    bool has_seen_head; /* by the search for what llhttp lets pass */
     bool has_head;
     bool is_complete;
     bool expects_continue;
@@ -297,6 +303,15 @@ static int on_body(llhttp_t *llhttp, const char *at, size_t len)
     return 0;
 }
 
+/* A size that the body cannot reach is refused before its bytes come. */
+static int on_chunk_header(llhttp_t *llhttp)
+{
+    struct http1 *parser = owner_of(llhttp);
+    return llhttp->content_length > parser->limits.body_max - parser->body.len
+               ? refuse(parser, 413, NULL)
+               : 0;
+}
+
 static int on_message_complete(llhttp_t *llhttp)
 {
     struct http1 *parser = owner_of(llhttp);
@@ -312,6 +327,7 @@ static const llhttp_settings_t settings = {
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_headers_complete,
+    .on_chunk_header = on_chunk_header,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
 };
@@ -343,6 +359,10 @@ void http1_next(struct http1 *parser)
     parser->is_crowded = false;
     parser->in_trailers = false;
     parser->has_bytes = false;
+    parser->in_line = false;
+    parser->has_line = false;
+    parser->was_blank = false;
+    parser->has_seen_head = false;
     parser->has_head = false;
     parser->is_complete = false;
     parser->expects_continue = false;
@@ -390,6 +410,34 @@ static bool is_over(const struct http1 *parser)
     return parser->overhead > max;
 }
 
+/* A line of the head that begins with a blank, which llhttp joins with the one above; and two
+ * blanks together in the request line. */
+static bool is_lenient(const struct http1 *parser, uint8_t c)
+{
+    bool is_fold = parser->has_line && !parser->in_line && (c == ' ' || c == '\t');
+    return is_fold || (!parser->has_line && parser->was_blank && c == ' ');
+}
+
+/* How many bytes of `in` come before what llhttp would let pass and we do not. */
+static size_t lenient_find(struct http1 *parser, struct slice in)
+{
+    for (size_t at = 0; at < in.len && !parser->has_seen_head; at++) {
+        uint8_t c = in.data[at];
+        if (c == '\n') {
+            parser->has_seen_head = parser->has_line && !parser->in_line;
+            parser->has_line = parser->has_line || parser->in_line;
+            parser->in_line = false;
+        } else if (c != '\r') {
+            if (is_lenient(parser, c)) {
+                return at;
+            }
+            parser->in_line = true;
+        }
+        parser->was_blank = c == ' ';
+    }
+    return in.len;
+}
+
 FALLIBLE http1_feed(struct http1 *parser, struct slice *in)
 {
     ASSERT(!parser->is_complete);
@@ -402,17 +450,21 @@ FALLIBLE http1_feed(struct http1 *parser, struct slice *in)
     parser->has_bytes = true;
     const char *start = (const char *)in->data;
     size_t body_before = parser->body.len;
-    llhttp_errno_t error = llhttp_execute(&parser->llhttp, start, in->len);
-    size_t taken = in->len;
+    size_t len = lenient_find(parser, *in);
+    bool is_cut = len < in->len;
+    llhttp_errno_t error = llhttp_execute(&parser->llhttp, start, len);
+    size_t taken = len;
     if (error != HPE_OK) {
         const char *at = llhttp_get_error_pos(&parser->llhttp);
-        taken = at == NULL ? in->len : (size_t)(at - start);
-        ASSERT(taken <= in->len);
+        taken = at == NULL ? len : (size_t)(at - start);
+        ASSERT(taken <= len);
     }
     parser->overhead += taken - (parser->body.len - body_before);
     *in = slice_skip(*in, taken);
     if (error != HPE_OK && error != HPE_PAUSED) {
         refuse_errno(parser, error);
+    } else if (is_cut && !parser->is_complete) {
+        refuse(parser, 400, NULL);
     } else if (is_over(parser)) {
         refuse(parser, 431, NULL);
     }

@@ -150,6 +150,24 @@ TEST(http1, what_could_smuggle_or_is_malformed_is_refused)
         {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", "HTTP/1.1 400 Bad Request: invalid header name\r\n"},
         {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
          "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\nHost: a\nX: a\n b\n\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\r\n Host: a\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+         "HTTP/1.1 400 Bad Request\r\n"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nX: y\r\n Content-Length: 5\r\n\r\nhello",
+         "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET / HTTP/1.1\rHost: a\r\n\r\n", "HTTP/1.1 "},
+        {"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n",
+         "HTTP/1.1 413 Request Entity Too Large\r\n"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+         "HTTP/1.1 413 Request Entity Too Large\r\n"},
         {"GET / HTTP/1.1\r\nHost: a\r\nBad\x01Name: x\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
         {"GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
         {"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request: missing required Host header\r\n"},
@@ -170,6 +188,24 @@ TEST(http1, what_could_smuggle_or_is_malformed_is_refused)
             refused(cases[i].text, 1, cases[i].answer);
             refused(cases[i].text, 1000, cases[i].answer);
         }
+    }
+}
+
+/* Only lines of a head can be folded: bodies and what comes behind them may look as they like. */
+TEST(http1, lines_of_a_body_may_begin_with_blanks)
+{
+    struct slice text = SLICE("\r\nPOST / HTTP/1.1\r\nHost: a\r\nX:\r\nContent-Length: 9\r\n\r\n"
+                              " a\r\n b\n\tc"
+                              "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n");
+    for (size_t step = 1; step <= text.len; step++) {
+        struct http1 *parser = http1_new(&limits);
+        struct slice rest;
+        assert_int_equal(feed(parser, text, step, &rest), ERR_OK);
+        assert_true(slice_eq_str(http1_request(parser)->body, " a\r\n b\n\tc"));
+        http1_next(parser);
+        assert_int_equal(feed(parser, rest, step, &rest), ERR_OK);
+        assert_int_equal(http1_request(parser)->field_count, 2);
+        http1_free(&parser);
     }
 }
 

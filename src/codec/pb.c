@@ -11,16 +11,13 @@
  * front of a sub-message is known when it is written, and nothing is sized or moved twice.
  *
  * Only the field types that occur in proto/ are known here; another one is a bug of ours. */
-#include "codec/pb.h"
+#include "codec/pb_priv.h"
 
 #include "codec/pbwire.h"
 
 _Static_assert(sizeof(protobuf_c_boolean) == 4, "a bool is read as a 32-bit number");
 
 #define FRAMES_INLINE 16 /* enough for a transaction with five levels */
-
-typedef const ProtobufCFieldDescriptor pb_field;
-typedef const ProtobufCMessageDescriptor pb_type;
 
 /* ---- what the descriptors say ------------------------------------------------------------ */
 
@@ -32,11 +29,6 @@ static void *field_at(void *message, pb_field *field)
 static const void *field_at_const(const void *message, pb_field *field)
 {
     return (const uint8_t *)message + field->offset;
-}
-
-static bool is_oneof(pb_field *field)
-{
-    return (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
 }
 
 static bool is_packed(pb_field *field)
@@ -53,27 +45,6 @@ static bool is_scalar(pb_field *field)
 {
     return field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_BYTES &&
            field->type != PROTOBUF_C_TYPE_MESSAGE;
-}
-
-static inline size_t element_size(pb_field *field)
-{
-    switch ((int)field->type) {
-    case PROTOBUF_C_TYPE_INT32:
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_ENUM:
-        return 4;
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_UINT64:
-        return 8;
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    }
-    UNREACHABLE();
 }
 
 /* Fields are sorted by number, and mostly numbered without holes. */
@@ -226,7 +197,7 @@ static FALLIBLE array_extend(struct decoder *d, pb_field *field, void **out)
     struct frame *frame = top(d);
     size_t *count = (size_t *)(void *)((uint8_t *)frame->message + field->quantifier_offset);
     void **array = field_at(frame->message, field);
-    size_t size = element_size(field);
+    size_t size = pb__element_size(field);
     if ((*count & (*count - 1)) == 0) { /* 0 and the powers of two: full */
         void *grown = arena_alloc(d->arena, (*count == 0 ? 1 : 2 * *count) * size);
         if (*count > 0) {
@@ -247,7 +218,7 @@ static FALLIBLE field_slot(struct decoder *d, pb_field *field, void **out)
     }
     void *message = top(d)->message;
     uint8_t *quantifier = (uint8_t *)message + field->quantifier_offset;
-    if (is_oneof(field)) {
+    if (pb__is_oneof(field)) {
         uint32_t which = field->id;
         memcpy(quantifier, &which, sizeof(which));
     } else if (field->label == PROTOBUF_C_LABEL_OPTIONAL && field->quantifier_offset != 0) {
@@ -263,7 +234,7 @@ static void store_scalar(pb_field *field, uint64_t value, void *slot)
     if (field->type == PROTOBUF_C_TYPE_BOOL) {
         protobuf_c_boolean truth = value != 0;
         memcpy(slot, &truth, sizeof(truth));
-    } else if (element_size(field) == 4) {
+    } else if (pb__element_size(field) == 4) {
         uint32_t low = (uint32_t)value;
         memcpy(slot, &low, sizeof(low));
     } else {
@@ -337,7 +308,7 @@ static FALLIBLE decode_message(struct decoder *d, pb_field *field, struct slice 
         TRY(count_element(d));
     }
     TRY(field_slot(d, field, &slot));
-    if (!is_repeated(field) && !is_oneof(field)) {
+    if (!is_repeated(field) && !pb__is_oneof(field)) {
         memcpy(&message, slot, sizeof(message));
     }
     if (message == NULL) {
@@ -507,7 +478,7 @@ static const void *load_pointer(const void *slot)
 
 static bool is_zero(pb_field *field, const void *slot)
 {
-    if (element_size(field) == 8) {
+    if (pb__element_size(field) == 8) {
         uint64_t value;
         memcpy(&value, slot, sizeof(value));
         return value == 0;
@@ -537,7 +508,7 @@ static bool is_chosen(const void *message, pb_field *field)
 static inline bool is_present(const void *message, pb_field *field)
 {
     const void *slot = field_at_const(message, field);
-    if (is_oneof(field)) {
+    if (pb__is_oneof(field)) {
         return is_chosen(message, field);
     }
     if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
@@ -560,7 +531,7 @@ static size_t array_count(const void *message, pb_field *field)
 static const void *array_element(const void *message, pb_field *field, size_t i)
 {
     const uint8_t *array = load_pointer(field_at_const(message, field));
-    return array + i * element_size(field);
+    return array + i * pb__element_size(field);
 }
 
 /* A value without its tag; for bytes and messages with its length. */

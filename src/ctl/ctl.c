@@ -297,13 +297,13 @@ static void ctl_fini(struct ctl *ctl)
     arena_fini(&ctl->arena);
 }
 
-int ctl_main(int argc, const char *const *argv, const char *const *environment, struct env *env,
-             const struct ctl_terminal *terminal)
+int ctl__main(const struct command *root, int argc, const char *const *argv,
+              const char *const *environment, struct env *env, const struct ctl_terminal *terminal)
 {
     struct ctl ctl;
     ctl_init(&ctl, environment, env, terminal);
     struct command_program program = {
-        .root = &ctl__root,
+        .root = root,
         .version = CTL_VERSION,
         .api_version = CTL_API_VERSION,
         .print = print,
@@ -314,4 +314,10 @@ int ctl_main(int argc, const char *const *argv, const char *const *environment, 
     int code = command_execute(&program, argv + (argc > 0), count);
     ctl_fini(&ctl);
     return code;
+}
+
+int ctl_main(int argc, const char *const *argv, const char *const *environment, struct env *env,
+             const struct ctl_terminal *terminal)
+{
+    return ctl__main(&ctl__root, argc, argv, environment, env, terminal);
 }

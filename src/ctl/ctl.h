@@ -18,6 +18,15 @@ enum ctl_stream {
     CTL_STDERR,
 };
 
+/* A program that a command runs: lists up to NULL. */
+struct ctl_process {
+    const char *const *argv; /* argv[0] is looked for in PATH */
+    const char *const *environment;
+    /* How it ended: an exit status, or a signal and its status. Once, from the loop. */
+    void (*done)(void *arg, int status, int signum);
+    void *arg;
+};
+
 struct ctl_terminal {
     void *ctx;
     void (*write)(void *ctx, enum ctl_stream stream, struct slice data);
@@ -26,6 +35,19 @@ struct ctl_terminal {
     /* A line typed without echo, without its newline. ERR_IO with a sentence; NULL: there is no
      * terminal. */
     enum err (*read_password)(void *ctx, struct buf *out, struct errbuf *why);
+    /* Calls ready(arg) once, from the loop, when read() would not block. False: it never does.
+     * NULL: likewise. */
+    bool (*await_input)(void *ctx, struct env *env, void (*ready)(void *arg), void *arg);
+    /* Starts a program whose outputs are this terminal; its input is empty. Any error with a
+     * sentence; NULL: there are no programs. */
+    enum err (*run)(void *ctx, struct env *env, const struct ctl_process *process,
+                    struct errbuf *why);
+    /* What Go says of its end: "exit status 3". */
+    void (*exit_text)(int status, int signum, char *out, size_t cap);
+    /* From now on interrupt(arg) is called, from the loop, instead of dying of an interrupt. NULL:
+     * there are none. */
+    void (*on_interrupt)(void *ctx, struct env *env, void (*interrupt)(int signum, void *arg),
+                         void *arg);
 };
 
 /* Runs one command line (argv[0] is the program's name) and returns the exit code of the process.

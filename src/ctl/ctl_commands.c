@@ -1,6 +1,6 @@
 /* The tree of commands. What is_absent is etcdctl's too, and not built here yet: it is listed as
  * such and refuses itself. */
-#include "ctl/ctl_priv.h"
+#include "ctl/utl_priv.h"
 
 static const char *const consistencies[] = {"l", "s", NULL};
 static const char *const shells[] = {"bash", "zsh", "fish", "powershell", NULL};
@@ -78,18 +78,32 @@ static const struct command endpoint_commands[] = {
      .run = ctl__status_run},
 };
 
+static const struct pflag_spec keep_alive_flags[] = {
+    {"once", 0, PFLAG_BOOL, "false", "renew it once and exit", NULL},
+};
+static const struct pflag_spec time_to_live_flags[] = {
+    {"keys", 0, PFLAG_BOOL, "false", "print the keys that hang on it, too", NULL},
+};
 static const struct command lease_commands[] = {
-    {.name = "grant", .use = "grant <ttl>", .summary = "Makes a lease", ABSENT},
+    {.name = "grant",
+     .use = "grant <ttl>",
+     .summary = "Makes a lease",
+     .run = ctl__lease_grant_run},
     {.name = "keep-alive",
      .use = "keep-alive [options] <leaseID>",
      .summary = "Renews a lease again and again",
-     ABSENT},
-    {.name = "list", .use = "list", .summary = "Lists the leases", ABSENT},
-    {.name = "revoke", .use = "revoke <leaseID>", .summary = "Ends a lease", ABSENT},
+     FLAGS(keep_alive_flags),
+     .run = ctl__lease_keep_alive_run},
+    {.name = "list", .use = "list", .summary = "Lists the leases", .run = ctl__lease_list_run},
+    {.name = "revoke",
+     .use = "revoke <leaseID>",
+     .summary = "Ends a lease",
+     .run = ctl__lease_revoke_run},
     {.name = "timetolive",
      .use = "timetolive <leaseID> [options]",
      .summary = "Prints how long a lease has left",
-     ABSENT},
+     FLAGS(time_to_live_flags),
+     .run = ctl__lease_time_run},
 };
 
 static const struct pflag_spec member_list_flags[] = {
@@ -131,11 +145,24 @@ static const struct command role_commands[] = {
      ABSENT},
 };
 
+/* status and restore as until 3.5: the word is in too many scripts. */
 static const struct command snapshot_commands[] = {
+    {.name = "restore",
+     .use = "restore <filename> [options]",
+     .summary = "Makes the directory of a new member out of a snapshot (use etcdutl)",
+     .flags = utl__restore_flags,
+     .flag_count = UTL_RESTORE_FLAGS,
+     .run = ctl__snapshot_restore_run},
     {.name = "save",
      .use = "save <filename>",
      .summary = "Writes the store of one member to a file",
-     ABSENT},
+     .run = ctl__snapshot_save_run},
+    {.name = "status",
+     .use = "status <filename>",
+     .summary = "Prints what a snapshot holds (use etcdutl)",
+     .long_text = "The simple format prints, with commas between them: hash, revision, total keys, "
+                  "total size.",
+     .run = ctl__snapshot_status_run},
 };
 
 static const struct command user_commands[] = {
@@ -170,9 +197,33 @@ static const struct pflag_spec compaction_flags[] = {
      NULL},
 };
 
+static const struct pflag_spec defrag_flags[] = {
+    {"cluster", 0, PFLAG_BOOL, "false", "defragment every member of the cluster", NULL},
+};
+
 static const struct pflag_spec txn_flags[] = {
     {"interactive", 'i', PFLAG_BOOL, "false", "prompt for each part of the transaction", NULL},
 };
+
+const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS] = {
+    {"interactive", 'i', PFLAG_BOOL, "false", "read commands from standard input", NULL},
+    {"prefix", 0, PFLAG_BOOL, "false", "watch all keys that start with the key", NULL},
+    {"prev-kv", 0, PFLAG_BOOL, "false", "print also what was there before", NULL},
+    {"progress-notify", 0, PFLAG_BOOL, "false",
+     "print from time to time how far the watch is, when nothing happens", NULL},
+    {"rev", 0, PFLAG_INT64, "0", "start at this revision (0: now)", NULL},
+};
+
+static const char watch_long[] =
+    "The key and the end of the range may also come from ETCDCTL_WATCH_KEY and\n"
+    "ETCDCTL_WATCH_RANGE_END. A program behind \"--\" is run for each event, with\n"
+    "ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its\n"
+    "environment.\n"
+    "\n"
+    "Interactive, each line of standard input is a command:\n"
+    "\n"
+    "watch [options] <key or prefix> [range_end] [-- program]\n"
+    "progress";
 
 static const char put_long[] =
     "Without a value and without --ignore-value, all of standard input is the value:\n"
@@ -241,7 +292,8 @@ static const struct command commands[] = {
     {.name = "defrag",
      .use = "defrag",
      .summary = "Gives the free space in a member's file back",
-     ABSENT},
+     FLAGS(defrag_flags),
+     .run = ctl__defrag_run},
     {.name = "endpoint",
      .use = "endpoint <subcommand>",
      .summary = "Commands about endpoints",
@@ -255,7 +307,9 @@ static const struct command commands[] = {
     {.name = "watch",
      .use = "watch [options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
      .summary = "Prints changes of keys as they happen",
-     ABSENT},
+     .long_text = watch_long,
+     FLAGS(ctl__watch_flags),
+     .run = ctl__watch_run},
     {.name = "version",
      .use = "version",
      .summary = "Prints the version of this program",

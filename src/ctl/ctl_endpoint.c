@@ -43,9 +43,9 @@ static int list_endpoints(struct ctl *ctl, const struct command_call *call, cons
     return CTL_OK;
 }
 
-static int begin(const struct command_call *call, const char *const **endpoints, size_t *count)
+int ctl__endpoints(struct ctl *ctl, const struct command_call *call, const char *const **endpoints,
+                   size_t *count)
 {
-    struct ctl *ctl = ctl_of(call);
     int code = ctl__setup(ctl, call);
     return code == CTL_OK ? list_endpoints(ctl, call, endpoints, count) : code;
 }
@@ -175,7 +175,7 @@ int ctl__health_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     struct health_check check = {.ctl = ctl};
-    int code = begin(call, &endpoints, &check.count);
+    int code = ctl__endpoints(ctl, call, &endpoints, &check.count);
     if (code != CTL_OK) {
         return code;
     }
@@ -202,29 +202,16 @@ int ctl__health_run(const struct command_call *call)
 
 /* ---- status and hashkv ----------------------------------------------------------------- */
 
-/* Asks one endpoint alone. *reply_out stays NULL when it did not answer, and *error_out says why;
- * an exit code other than CTL_OK ends the command. */
-static int ask(struct ctl *ctl, const char *endpoint, const char *path, const void *request,
-               const ProtobufCMessageDescriptor *reply_type, void **reply_out,
-               const char **error_out)
+int ctl__ask(struct ctl *ctl, const char *endpoint, struct ctl_rpc *rpc)
 {
     struct client *client = NULL;
     int code = ctl__connect_to(ctl, &endpoint, 1, &client);
-    if (code != CTL_OK) {
-        return code;
+    if (code == CTL_OK) {
+        rpc->deadline = ctl__deadline(ctl);
+        ctl__call(ctl, client, rpc);
+        client_free(&client);
     }
-    struct ctl_rpc rpc = {.path = path,
-                          .request = request,
-                          .reply_type = reply_type,
-                          .is_repeatable = true,
-                          .deadline = ctl__deadline(ctl)};
-    if (ctl__call(ctl, client, &rpc)) {
-        *reply_out = rpc.reply;
-    } else {
-        *error_out = rpc.error;
-    }
-    client_free(&client);
-    return CTL_OK;
+    return code;
 }
 
 int ctl__status_run(const struct command_call *call)
@@ -232,20 +219,21 @@ int ctl__status_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     size_t count = 0;
-    int code = begin(call, &endpoints, &count);
+    int code = ctl__endpoints(ctl, call, &endpoints, &count);
     struct print_status *list = arena_zalloc(&ctl->arena, (count + 1) * sizeof(*list));
     size_t answered = 0;
     for (size_t i = 0; i < count && code == CTL_OK; i++) {
         Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
-        const char *error = NULL;
-        void *reply = NULL;
-        code = ask(ctl, endpoints[i], "/etcdserverpb.Maintenance/Status", &request,
-                   &etcdserverpb__status_response__descriptor, &reply, &error);
-        if (reply != NULL) {
-            list[answered++] = (struct print_status){endpoints[i], reply};
+        struct ctl_rpc rpc = {.path = "/etcdserverpb.Maintenance/Status",
+                              .request = &request,
+                              .reply_type = &etcdserverpb__status_response__descriptor,
+                              .is_repeatable = true};
+        code = ctl__ask(ctl, endpoints[i], &rpc);
+        if (rpc.reply != NULL) {
+            list[answered++] = (struct print_status){endpoints[i], rpc.reply};
         } else if (code == CTL_OK) {
             buf_printf(&ctl->err, "Failed to get the status of endpoint %s (%s)\n", endpoints[i],
-                       error);
+                       rpc.error);
             ctl__flush(ctl);
         }
     }
@@ -263,23 +251,24 @@ int ctl__hashkv_run(const struct command_call *call)
     struct ctl *ctl = ctl_of(call);
     const char *const *endpoints = NULL;
     size_t count = 0;
-    int code = begin(call, &endpoints, &count);
+    int code = ctl__endpoints(ctl, call, &endpoints, &count);
     struct print_hashkv *list = arena_zalloc(&ctl->arena, (count + 1) * sizeof(*list));
     const char *last_error = NULL;
     size_t answered = 0;
     for (size_t i = 0; i < count && code == CTL_OK; i++) {
         Etcdserverpb__HashKVRequest request = ETCDSERVERPB__HASH_KVREQUEST__INIT;
         request.revision = pflag_i64(call->flags, "rev");
-        const char *error = NULL;
-        void *reply = NULL;
-        code = ask(ctl, endpoints[i], "/etcdserverpb.Maintenance/HashKV", &request,
-                   &etcdserverpb__hash_kvresponse__descriptor, &reply, &error);
-        if (reply != NULL) {
-            list[answered++] = (struct print_hashkv){endpoints[i], reply};
+        struct ctl_rpc rpc = {.path = "/etcdserverpb.Maintenance/HashKV",
+                              .request = &request,
+                              .reply_type = &etcdserverpb__hash_kvresponse__descriptor,
+                              .is_repeatable = true};
+        code = ctl__ask(ctl, endpoints[i], &rpc);
+        if (rpc.reply != NULL) {
+            list[answered++] = (struct print_hashkv){endpoints[i], rpc.reply};
         } else if (code == CTL_OK) {
-            last_error = error;
+            last_error = rpc.error;
             buf_printf(&ctl->err, "Failed to get the hash of endpoint %s (%s)\n", endpoints[i],
-                       error);
+                       rpc.error);
             ctl__flush(ctl);
         }
     }

@@ -88,8 +88,31 @@ bool ctl__decode(struct ctl *ctl, const ProtobufCMessageDescriptor *type, struct
 /* Turns the loop until *done. */
 void ctl__wait(struct ctl *ctl, const bool *done);
 
+/* ---- programs ----------------------------------------------------------------------------- */
+
+#define CTL_KILLED 255 /* the exit code when a program dies of a signal, as in Go: -1 */
+
+struct ctl_exec {
+    const char *const *argv;      /* up to NULL */
+    const char *const *variables; /* "NAME=value" beside our own, up to NULL */
+    bool inherits_over;           /* ours win over `variables`, not the other way round */
+};
+
+/* Runs a program to its end while the loop turns. CTL_OK, or the code to end with and Go's sentence
+ * in *why. */
+int ctl__exec(struct ctl *ctl, const struct ctl_exec *exec, struct errbuf *why);
+
 /* CTL_OK, or prints "<format> not supported as output format" and returns CTL_BAD_FEATURE. */
 int ctl__shown(struct ctl *ctl, enum err err);
+
+/* ctl__setup(), then what --endpoints says, or with --cluster what the members advertise. */
+int ctl__endpoints(struct ctl *ctl, const struct command_call *call, const char *const **out,
+                   size_t *count_out);
+/* Asks one endpoint alone, within --command-timeout. rpc->reply stays NULL when it did not answer;
+ * an exit code other than CTL_OK ends the command. */
+int ctl__ask(struct ctl *ctl, const char *endpoint, struct ctl_rpc *rpc);
+#define CTL_WATCH_FLAGS 5
+extern const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS];
 
 bool ctl__member_list(struct ctl *ctl, struct client *client, bool is_serializable,
                       struct ctl_rpc *rpc);
@@ -97,11 +120,19 @@ bool ctl__member_list(struct ctl *ctl, struct client *client, bool is_serializab
 /* ---- the commands ------------------------------------------------------------------------ */
 
 extern const struct command ctl__root;
+/* Runs a command line of a program whose commands are `root`'s. */
+int ctl__main(const struct command *root, int argc, const char *const *argv,
+              const char *const *environment, struct env *env, const struct ctl_terminal *terminal);
 
 command_run_fn ctl__put_run, ctl__get_run, ctl__del_run, ctl__compaction_run;
 command_run_fn ctl__txn_run;
+command_run_fn ctl__watch_run;
 command_run_fn ctl__health_run, ctl__status_run, ctl__hashkv_run;
 command_run_fn ctl__member_list_run;
+command_run_fn ctl__lease_grant_run, ctl__lease_revoke_run, ctl__lease_time_run;
+command_run_fn ctl__lease_list_run, ctl__lease_keep_alive_run;
+command_run_fn ctl__defrag_run, ctl__snapshot_save_run;
+command_run_fn ctl__snapshot_status_run, ctl__snapshot_restore_run;
 command_run_fn ctl__alarm_list_run, ctl__alarm_disarm_run;
 command_run_fn ctl__version_run, ctl__completion_run;
 command_args_fn ctl__completion_args;

@@ -97,6 +97,10 @@ int ctl__read_environment(struct ctl *ctl, struct pflag_set *flags)
         if (!slice_starts(name, SLICE(ENV_PREFIX)) || env_seen(ctl->environment, i, name)) {
             continue;
         }
+        if (slice_eq_str(name, "ETCDCTL_WATCH_KEY") ||
+            slice_eq_str(name, "ETCDCTL_WATCH_RANGE_END")) {
+            continue; /* of the watch command */
+        }
         struct pflag *flag = env_flag(flags, name);
         if (flag == NULL || (value.len == 0 && !flag->changed)) {
             LOG_WARN(&ctl->log, "unrecognized environment variable",

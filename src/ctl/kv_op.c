@@ -112,8 +112,7 @@ static int put_value(struct arena *arena, const struct pflag_set *flags,
     return is_empty ? refuse(why, CTL_BAD_ARGS, put_usage) : CTL_OK;
 }
 
-/* strconv.ParseInt(text, 16, 64); returns its words for what is wrong, or NULL. */
-static const char *parse_hex(const char *text, int64_t *out)
+const char *kv_op_parse_hex(const char *text, int64_t *out)
 {
     bool is_negative = text[0] == '-';
     text += text[0] == '-' || text[0] == '+';
@@ -140,7 +139,7 @@ static const char *parse_hex(const char *text, int64_t *out)
 
 static int put_lease(const char *text, int64_t *out, struct buf *why)
 {
-    const char *error = parse_hex(text, out);
+    const char *error = kv_op_parse_hex(text, out);
     if (error == NULL) {
         return CTL_OK;
     }

@@ -54,4 +54,8 @@ int kv_op_consistency(const char *text, bool *is_serializable, struct buf *why);
 /* The end of the range of all keys that start with `prefix`. */
 struct slice kv_prefix_end(struct arena *arena, struct slice prefix);
 
+/* strconv.ParseInt(text, 16, 64), as leases are written; returns its words for what is wrong, or
+ * NULL. */
+const char *kv_op_parse_hex(const char *text, int64_t *out);
+
 #endif

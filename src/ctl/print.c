@@ -78,6 +78,15 @@ enum err print_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
     return ERR_OK;
 }
 
+enum err print_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    if (p->ops->watch == NULL) {
+        return ERR_UNSUPPORTED;
+    }
+    p->ops->watch(p, watch);
+    return ERR_OK;
+}
+
 enum err print_members(struct printer *p, const Etcdserverpb__MemberListResponse *list)
 {
     if (p->ops->members == NULL) {
@@ -124,6 +133,17 @@ enum err print_hashkv(struct printer *p, const struct print_hashkv *list, size_t
 }
 
 /* ---- shared ---------------------------------------------------------------------------- */
+
+void print_event_type(Mvccpb__Event__EventType type, struct buf *out)
+{
+    if (type == MVCCPB__EVENT__EVENT_TYPE__PUT) {
+        buf_append_str(out, "PUT");
+    } else if (type == MVCCPB__EVENT__EVENT_TYPE__DELETE) {
+        buf_append_str(out, "DELETE");
+    } else {
+        buf_printf(out, "%d", (int)type);
+    }
+}
 
 void print__alarm_type(Etcdserverpb__AlarmType type, struct buf *out)
 {

@@ -56,12 +56,26 @@ const char *print_format_name(enum print_format format);
 void printer_init(struct printer *printer, enum print_format format, bool is_hex, struct buf *out,
                   struct buf *err);
 
+/* "PUT" "DELETE", or the number. Appends. */
+void print_event_type(Mvccpb__Event__EventType type, struct buf *out);
+
 FALLIBLE print_put(struct printer *p, const Etcdserverpb__PutResponse *put);
 FALLIBLE print_get(struct printer *p, const Etcdserverpb__RangeResponse *range);
 FALLIBLE print_del(struct printer *p, const Etcdserverpb__DeleteRangeResponse *del);
 FALLIBLE print_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn);
+FALLIBLE print_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch);
 FALLIBLE print_members(struct printer *p, const Etcdserverpb__MemberListResponse *list);
 FALLIBLE print_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms);
+FALLIBLE print_lease_grant(struct printer *p, const Etcdserverpb__LeaseGrantResponse *grant);
+FALLIBLE print_lease_revoke(struct printer *p, int64_t id,
+                            const Etcdserverpb__LeaseRevokeResponse *revoke);
+FALLIBLE print_lease_kept(struct printer *p, const Etcdserverpb__LeaseKeepAliveResponse *kept);
+/* shows_keys: they were asked for. */
+FALLIBLE print_lease_time(struct printer *p, const Etcdserverpb__LeaseTimeToLiveResponse *time,
+                          bool shows_keys);
+FALLIBLE print_leases(struct printer *p, const Etcdserverpb__LeaseLeasesResponse *list);
+/* What the simple format says when a lease cannot be kept alive any more. */
+void print_lease_over(struct printer *p, int64_t id);
 FALLIBLE print_health(struct printer *p, const struct print_health *list, size_t count);
 FALLIBLE print_status(struct printer *p, const struct print_status *list, size_t count);
 FALLIBLE print_hashkv(struct printer *p, const struct print_hashkv *list, size_t count);

@@ -35,7 +35,7 @@ static void field_quoted(struct printer *p, const char *name, struct slice text)
     buf_append_byte(p->out, '\n');
 }
 
-static void fields_header(struct printer *p, const Etcdserverpb__ResponseHeader *maybe)
+void print__fields_header(struct printer *p, const Etcdserverpb__ResponseHeader *maybe)
 {
     const Etcdserverpb__ResponseHeader *header = print__header(maybe);
     field_id(p, "ClusterID", header->cluster_id);
@@ -61,7 +61,7 @@ static void fields_kv(struct printer *p, const char *prefix, const Mvccpb__KeyVa
 
 static void fields_put(struct printer *p, const Etcdserverpb__PutResponse *put)
 {
-    fields_header(p, put->header);
+    print__fields_header(p, put->header);
     if (put->prev_kv != NULL) {
         fields_kv(p, "Prev", put->prev_kv);
     }
@@ -69,7 +69,7 @@ static void fields_put(struct printer *p, const Etcdserverpb__PutResponse *put)
 
 static void fields_get(struct printer *p, const Etcdserverpb__RangeResponse *range)
 {
-    fields_header(p, range->header);
+    print__fields_header(p, range->header);
     for (size_t i = 0; i < range->n_kvs; i++) {
         fields_kv(p, "", range->kvs[i]);
     }
@@ -79,7 +79,7 @@ static void fields_get(struct printer *p, const Etcdserverpb__RangeResponse *ran
 
 static void fields_del(struct printer *p, const Etcdserverpb__DeleteRangeResponse *del)
 {
-    fields_header(p, del->header);
+    print__fields_header(p, del->header);
     field_i64(p, "Deleted", del->deleted);
     for (size_t i = 0; i < del->n_prev_kvs; i++) {
         fields_kv(p, "Prev", del->prev_kvs[i]);
@@ -102,16 +102,30 @@ static void fields_op(struct printer *p, const Etcdserverpb__ResponseOp *op)
 
 static void fields_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
 {
-    fields_header(p, txn->header);
+    print__fields_header(p, txn->header);
     field_bool(p, "Succeeded", txn->succeeded);
     for (size_t i = 0; i < txn->n_responses; i++) {
         fields_op(p, txn->responses[i]);
     }
 }
 
+static void fields_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    print__fields_header(p, watch->header);
+    for (size_t i = 0; i < watch->n_events; i++) {
+        buf_append_str(p->out, "\"Type\" : ");
+        print_event_type(watch->events[i]->type, p->out);
+        buf_append_byte(p->out, '\n');
+        if (watch->events[i]->prev_kv != NULL) {
+            fields_kv(p, "Prev", watch->events[i]->prev_kv);
+        }
+        fields_kv(p, "", watch->events[i]->kv);
+    }
+}
+
 static void fields_members(struct printer *p, const Etcdserverpb__MemberListResponse *list)
 {
-    fields_header(p, list->header);
+    print__fields_header(p, list->header);
     for (size_t i = 0; i < list->n_members; i++) {
         const Etcdserverpb__Member *member = list->members[i];
         field_id(p, "ID", member->id);
@@ -129,7 +143,7 @@ static void fields_members(struct printer *p, const Etcdserverpb__MemberListResp
 
 static void fields_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms)
 {
-    fields_header(p, alarms->header);
+    print__fields_header(p, alarms->header);
     for (size_t i = 0; i < alarms->n_alarms; i++) {
         field_id(p, "MemberID", alarms->alarms[i]->memberid);
         buf_append_str(p->out, "\"AlarmType\" : ");
@@ -154,7 +168,7 @@ static void fields_status(struct printer *p, const struct print_status *list, si
     for (size_t i = 0; i < count; i++) {
         const Etcdserverpb__StatusResponse *status = list[i].status;
         const Etcdserverpb__DowngradeInfo *downgrade = status->downgradeinfo;
-        fields_header(p, status->header);
+        print__fields_header(p, status->header);
         field_quoted(p, "Version", slice_str(status->version));
         field_quoted(p, "StorageVersion", slice_str(status->storageversion));
         field_i64(p, "DBSize", status->dbsize);
@@ -181,7 +195,7 @@ static void fields_status(struct printer *p, const struct print_status *list, si
 static void fields_hashkv(struct printer *p, const struct print_hashkv *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        fields_header(p, list[i].hashkv->header);
+        print__fields_header(p, list[i].hashkv->header);
         field_quoted(p, "Endpoint", slice_str(list[i].endpoint));
         field_u64(p, "Hash", list[i].hashkv->hash);
         field_i64(p, "HashRevision", list[i].hashkv->hash_revision);
@@ -194,8 +208,14 @@ const struct print_ops print_fields_ops = {
     .get = fields_get,
     .del = fields_del,
     .txn = fields_txn,
+    .watch = fields_watch,
     .members = fields_members,
     .alarms = fields_alarms,
+    .lease_grant = print__fields_lease_grant,
+    .lease_revoke = print__fields_lease_revoke,
+    .lease_kept = print__fields_lease_kept,
+    .lease_time = print__fields_lease_time,
+    .leases = print__fields_leases,
     .health = fields_health,
     .status = fields_status,
     .hashkv = fields_hashkv,

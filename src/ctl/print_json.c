@@ -2,11 +2,11 @@
 #include "ctl/print_priv.h"
 
 #include "codec/json.h"
-#include "ctl/json_out.h"
+#include "codec/pbjson.h"
 
 static void message_line(struct printer *p, const void *message)
 {
-    json_out_message(message, p->out);
+    pbjson_encode(message, PBJSON_GO, p->out);
     buf_append_byte(p->out, '\n');
 }
 
@@ -33,6 +33,30 @@ static void show_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
 static void show_alarms(struct printer *p, const Etcdserverpb__AlarmResponse *alarms)
 {
     message_line(p, alarms);
+}
+
+static void show_lease_revoke(struct printer *p, int64_t id,
+                              const Etcdserverpb__LeaseRevokeResponse *revoke)
+{
+    UNUSED(id);
+    message_line(p, revoke);
+}
+
+/* clientv3's own struct, whose fields have no names for JSON. Its end without a server (no header)
+ * has a nil slice of events. */
+static void show_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    buf_append_str(p->out, "{\"Header\":");
+    pbjson_encode(print__header(watch->header), PBJSON_GO, p->out);
+    buf_append_str(p->out, ",\"Events\":");
+    for (size_t i = 0; i < watch->n_events; i++) {
+        buf_append_byte(p->out, i == 0 ? '[' : ',');
+        pbjson_encode(watch->events[i], PBJSON_GO, p->out);
+    }
+    buf_append_str(p->out, watch->n_events > 0 ? "]" : watch->header == NULL ? "null" : "[]");
+    buf_printf(p->out, ",\"CompactRevision\":%lld,\"Canceled\":%s,\"Created\":%s}\n",
+               (long long)watch->compact_revision, watch->canceled ? "true" : "false",
+               watch->created ? "true" : "false");
 }
 
 static void show_string(struct printer *p, const char *text)
@@ -117,7 +141,7 @@ static void endpoint_item(struct printer *p, size_t index, const char *endpoint,
     buf_append_str(p->out, "{\"Endpoint\":");
     show_string(p, endpoint);
     buf_printf(p->out, ",\"%s\":", name);
-    json_out_message(message, p->out);
+    pbjson_encode(message, PBJSON_GO, p->out);
     buf_append_byte(p->out, '}');
 }
 
@@ -142,8 +166,14 @@ const struct print_ops print_json_ops = {
     .get = show_get,
     .del = show_del,
     .txn = show_txn,
+    .watch = show_watch,
     .members = show_members,
     .alarms = show_alarms,
+    .lease_grant = print__json_lease_grant,
+    .lease_revoke = show_lease_revoke,
+    .lease_kept = print__json_lease_kept,
+    .lease_time = print__json_lease_time,
+    .leases = print__json_leases,
     .health = show_health,
     .status = show_status,
     .hashkv = show_hashkv,

@@ -73,6 +73,18 @@ static void simple_txn(struct printer *p, const Etcdserverpb__TxnResponse *txn)
     }
 }
 
+static void simple_watch(struct printer *p, const Etcdserverpb__WatchResponse *watch)
+{
+    for (size_t i = 0; i < watch->n_events; i++) {
+        print_event_type(watch->events[i]->type, p->out);
+        buf_append_byte(p->out, '\n');
+        if (watch->events[i]->prev_kv != NULL) {
+            simple_kv(p, watch->events[i]->prev_kv);
+        }
+        simple_kv(p, watch->events[i]->kv);
+    }
+}
+
 static void simple_members(struct printer *p, const Etcdserverpb__MemberListResponse *list)
 {
     struct table *table = print__member_table();
@@ -134,8 +146,14 @@ const struct print_ops print_simple_ops = {
     .get = simple_get,
     .del = simple_del,
     .txn = simple_txn,
+    .watch = simple_watch,
     .members = simple_members,
     .alarms = simple_alarms,
+    .lease_grant = print__simple_lease_grant,
+    .lease_revoke = print__simple_lease_revoke,
+    .lease_kept = print__simple_lease_kept,
+    .lease_time = print__simple_lease_time,
+    .leases = print__simple_leases,
     .health = simple_health,
     .status = simple_status,
     .hashkv = simple_hashkv,

@@ -210,6 +210,12 @@ void file_unmap(struct file *file, const uint8_t *base, uint64_t len)
     file->disk->ops->unmap(file, base, len);
 }
 
+void file_map_forget(struct file *file, const uint8_t *base, uint64_t len)
+{
+    ASSERT(len > 0);
+    file->disk->ops->map_forget(file, base, len);
+}
+
 void file_close(struct file **file)
 {
     if (*file != NULL) {

@@ -71,6 +71,7 @@ struct disk_ops {
     /* Makes [0, len) allocated and reading as zero where nothing was written. */
     enum err (*preallocate)(struct file *file, uint64_t len, struct errbuf *why);
     enum err (*truncate)(struct file *file, uint64_t len, struct errbuf *why);
+    /* A sync never says ERR_NOSPACE: what it could not write is gone, so nobody may try again. */
     enum err (*sync)(struct file *file, struct errbuf *why);      /* fsync: data and metadata */
     enum err (*sync_data)(struct file *file, struct errbuf *why); /* fdatasync */
     enum err (*size)(struct file *file, uint64_t *out, struct errbuf *why);
@@ -81,6 +82,9 @@ struct disk_ops {
      * use pread. */
     enum err (*map)(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
     void (*unmap)(struct file *file, const uint8_t *base, uint64_t len);
+    /* Takes the pages of a mapping out of the process's resident memory. They stay in the page
+     * cache, and come back when they are touched; other threads may read them meanwhile. */
+    void (*map_forget)(struct file *file, const uint8_t *base, uint64_t len);
     void (*close)(struct file *file);
 };
 
@@ -128,6 +132,7 @@ FALLIBLE file_size(struct file *file, uint64_t *out, struct errbuf *why);
 FALLIBLE file_lock(struct file *file, enum file_lock kind, struct errbuf *why);
 FALLIBLE file_map(struct file *file, uint64_t len, const uint8_t **out, struct errbuf *why);
 void file_unmap(struct file *file, const uint8_t *base, uint64_t len);
+void file_map_forget(struct file *file, const uint8_t *base, uint64_t len);
 void file_close(struct file **file); /* NULLs; safe on NULL */
 
 /* ---- threads --------------------------------------------------------------------------- */

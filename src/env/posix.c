@@ -9,6 +9,14 @@
 #include <time.h>
 
 #define RECENT_NS (2 * NS_PER_MS)
+#define PAUSE_SHORT_NS                                                                             \
+    (80 * NS_PER_US) /* on average: events come so fast that sleeping is slower */
+/* A look that takes longer was another process's turn on this processor: yielding to it costs a
+ * slice of its time, milliseconds, where being woken up would not. So there is no spinning for a
+ * while. */
+#define CROWDED_NS (100 * NS_PER_US)
+#define CROWDED_REST_NS (500 * NS_PER_MS)
+#define PAUSE_COUNTED_MAX_NS NS_PER_MS /* of one pause: a single long one ends the spinning */
 
 static struct posix_env *posix_of(struct env *env)
 {
@@ -84,27 +92,50 @@ static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
     ASSERT(failed == 0);
 }
 
-/* Looks without sleeping while a quick job is about to come back, as long as this thread is idle
- * most of the time: a busy one has better use for its processor. */
-static void spin(struct posix_env *env, mono_ns until)
+/* Looks without sleeping while a quick job is about to come back, or the next request of a client
+ * that has been answering at once, as long as this thread is idle most of the time: a busy one has
+ * better use for its processor. */
+static void spin(struct posix_env *env, mono_ns start, mono_ns until)
 {
-    if (env->waited_ns < 2 * env->worked_ns) {
+    if (env->waited_ns < 2 * env->worked_ns || start < env->crowded_until) {
         return;
     }
     mono_ns spin_until = posix__executors_spin_until(env);
+    if (env->pause_ns < PAUSE_SHORT_NS && start + PAUSE_SHORT_NS > spin_until) {
+        spin_until = start + PAUSE_SHORT_NS;
+    }
     if (spin_until > until) {
         spin_until = until;
     }
-    while (!env->is_awake && posix__now() < spin_until) {
+    if (spin_until <= start) {
+        return;
+    }
+    atomic_store(&env->is_looking, true);
+    mono_ns now = start;
+    while (!atomic_load(&env->has_done) && now < spin_until) {
+        mono_ns before = now;
         uv_run(&env->uv, UV_RUN_NOWAIT);
+        if (env->is_awake) {
+            break;
+        }
         sched_yield();
+        now = posix__now();
+        if (now - before > CROWDED_NS) {
+            env->crowded_until = now + CROWDED_REST_NS;
+            break;
+        }
+    }
+    atomic_store(&env->is_looking, false);
+    if (atomic_load(&env->has_done)) {
+        posix__awake(env);
+        posix__executors_reap(env);
     }
 }
 
 /* Waits for a handler to run, or until `until`. */
 static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
 {
-    spin(env, until);
+    spin(env, start, until);
     if (env->is_awake) {
         return;
     }
@@ -113,6 +144,13 @@ static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
     }
     uv_run(&env->uv, UV_RUN_ONCE);
     uv_timer_stop(&env->deadline);
+}
+
+/* Only pauses in which nothing but the network could end: a job's length is its own. */
+static void count_pause(struct posix_env *env, uint64_t waited_ns)
+{
+    uint64_t counted = waited_ns < PAUSE_COUNTED_MAX_NS ? waited_ns : PAUSE_COUNTED_MAX_NS;
+    env->pause_ns = (env->pause_ns * 7 + counted) / 8;
 }
 
 /* Sums over the recent past: halved every few milliseconds, and no wait counts for more. */
@@ -136,7 +174,12 @@ static void posix_poll(struct env *base, mono_ns until)
     if (until <= start) {
         uv_run(&env->uv, UV_RUN_NOWAIT);
     } else {
+        bool is_pause = !posix__executors_are_busy(env);
         wait_for_event(env, start, until);
+        posix__awake(env);
+        if (is_pause) {
+            count_pause(env, env->env.woken_at - start);
+        }
     }
     posix__awake(env);
     count_wait(env, worked_ns, env->env.woken_at - start);
@@ -162,6 +205,7 @@ struct env *posix_env_new(void)
     struct posix_env *env = NEW(struct posix_env);
     env->env.ops = &posix_env_ops;
     env->env.disk = posix_disk();
+    env->pause_ns = PAUSE_COUNTED_MAX_NS;
     list_init(&env->executors);
     int failed = uv_loop_init(&env->uv);
     if (failed != 0) {
@@ -189,6 +233,7 @@ void posix_env_free(struct env **base)
     executor_close(&env->env.pool);
     ASSERT(list_empty(&env->executors));
     posix__net_fini(&env->net);
+    posix__process_fini(env);
     for (unsigned i = 0; i < env->signal_count; i++) {
         uv_close((uv_handle_t *)&env->signals[i].handle, NULL);
     }

@@ -106,13 +106,22 @@ static int sync_retrying(int fd, int (*sync_fn)(int))
     return failed;
 }
 
+/* What a sync could not write is lost, whatever the reason: also a full disk that is met only here
+ * (where file systems allocate late, or behind a quota of the network's) is no ERR_NOSPACE, which
+ * would say that one may try again. */
+static enum err fail_sync(struct errbuf *why, const char *what, const char *path)
+{
+    enum err err = fail(why, what, path);
+    return err == ERR_NOSPACE ? ERR_IO : err;
+}
+
 static enum err sync_dir(struct disk *disk, const char *path, struct errbuf *why)
 {
     int fd = open_retrying(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         return fail(why, "open", path);
     }
-    enum err err = sync_retrying(fd, fsync) == 0 ? ERR_OK : fail(why, "fsync", path);
+    enum err err = sync_retrying(fd, fsync) == 0 ? ERR_OK : fail_sync(why, "fsync", path);
     close(fd);
     return err;
 }
@@ -276,13 +285,15 @@ static enum err preallocate_file(struct file *file, uint64_t len, struct errbuf 
 
 static enum err sync_file(struct file *file, struct errbuf *why)
 {
-    return sync_retrying(file_of(file)->fd, fsync) == 0 ? ERR_OK : fail_file(why, "fsync", file);
+    return sync_retrying(file_of(file)->fd, fsync) == 0 ? ERR_OK
+                                                        : fail_sync(why, "fsync", file->path);
 }
 
 static enum err sync_file_data(struct file *file, struct errbuf *why)
 {
-    return sync_retrying(file_of(file)->fd, fdatasync) == 0 ? ERR_OK
-                                                            : fail_file(why, "fdatasync", file);
+    return sync_retrying(file_of(file)->fd, fdatasync) == 0
+               ? ERR_OK
+               : fail_sync(why, "fdatasync", file->path);
 }
 
 static int lock_fd(int fd, enum file_lock kind)
@@ -331,6 +342,12 @@ static void unmap_file(struct file *file, const uint8_t *base, uint64_t len)
     ASSERT(failed == 0);
 }
 
+/* Only advice: where it is not heeded, memory is all that is lost. */
+static void forget_map(struct file *file, const uint8_t *base, uint64_t len)
+{
+    (void)madvise((void *)(uintptr_t)base, len, MADV_DONTNEED);
+}
+
 static void close_file(struct file *file)
 {
     close(file_of(file)->fd);
@@ -358,6 +375,7 @@ static const struct disk_ops posix_disk_ops = {
     .lock = lock_file,
     .map = map_file,
     .unmap = unmap_file,
+    .map_forget = forget_map,
     .close = close_file,
 };
 

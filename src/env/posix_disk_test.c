@@ -33,6 +33,21 @@ static struct file *open_new(const char *path)
     return file;
 }
 
+static uint64_t resident_file_kb(void)
+{
+    char line[256];
+    unsigned long long kb = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    assert_non_null(status);
+    while (fgets(line, sizeof(line), status) != NULL) {
+        if (sscanf(line, "RssFile: %llu", &kb) == 1) {
+            break;
+        }
+    }
+    fclose(status);
+    return kb;
+}
+
 static void collect(const char *name, void *ctx)
 {
     buf_printf(ctx, "%s ", name);
@@ -272,6 +287,27 @@ TEST(posix_disk, a_mapping_sees_later_writes_and_may_reach_past_the_end)
     assert_int_equal(file_pwrite(file, "y", 1, 16000, NULL), ERR_OK);
     assert_int_equal(base[16000], 'y');
     file_unmap(file, base, 1 << 20);
+    file_close(&file);
+}
+
+TEST(posix_disk, a_mapping_that_was_forgotten_reads_as_before)
+{
+    struct file *file = open_new(in_dir(test_dir(), "a"));
+    const uint8_t *base;
+    const uint64_t len = 4 << 20;
+    assert_int_equal(file_truncate(file, len, NULL), ERR_OK);
+    assert_int_equal(file_map(file, len, &base, NULL), ERR_OK);
+    assert_int_equal(file_pwrite(file, "z", 1, 5000, NULL), ERR_OK);
+    unsigned sum = 0;
+    for (uint64_t at = 0; at < len; at += 1000) {
+        sum += base[at];
+    }
+    assert_int_equal(sum, 'z');
+    uint64_t before = resident_file_kb();
+    file_map_forget(file, base, len);
+    assert_in_range(before - resident_file_kb(), 3 << 10, 5 << 10);
+    assert_int_equal(base[5000], 'z');
+    file_unmap(file, base, len);
     file_close(&file);
 }
 

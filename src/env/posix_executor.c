@@ -2,7 +2,7 @@
  *
  *   loop thread                       a thread of the executor
  *   submit: queue, signal  ------->   parked on `work`; takes the first job, run()
- *   reap: done list, done() <-------  done list; uv_async when it was empty
+ *   reap: done list, done() <-------  done list; has_done and uv_async when it was empty
  *
  * A lone job costs one futex wake and one eventfd write; jobs that queue up meanwhile cost
  * neither. Threads start when work first finds nobody idle.
@@ -68,6 +68,16 @@ static struct job *take_job(struct posix_executor *executor)
     return CONTAINER_OF(list_pop(&executor->queue), struct job, link);
 }
 
+/* Either the loop sees has_done, or we see that it has stopped looking: both are sequentially
+ * consistent. */
+static void tell_loop(struct posix_env *env)
+{
+    atomic_store(&env->has_done, true);
+    if (!atomic_load(&env->is_looking)) {
+        uv_async_send(&env->async);
+    }
+}
+
 static void *work(void *ctx)
 {
     struct posix_executor *executor = ctx;
@@ -85,7 +95,7 @@ static void *work(void *ctx)
         list_add_tail(&executor->done, &job->link);
         if (was_empty) {
             pthread_mutex_unlock(&executor->lock);
-            uv_async_send(&executor->env->async);
+            tell_loop(executor->env);
             pthread_mutex_lock(&executor->lock);
         }
     }
@@ -224,11 +234,22 @@ mono_ns posix__executors_spin_until(struct posix_env *env)
     return until;
 }
 
+bool posix__executors_are_busy(struct posix_env *env)
+{
+    LIST_FOR_EACH (&env->executors, node) {
+        if (CONTAINER_OF(node, struct posix_executor, link)->flying_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A cursor travels behind the executor being reaped: done() may open and close others. */
 void posix__executors_reap(struct posix_env *env)
 {
     struct list *head = &env->executors;
     struct list cursor;
+    atomic_store(&env->has_done, false); /* before looking: what comes later sets it again */
     list_add_head(head, &cursor);
     while (cursor.next != head) {
         struct list *node = cursor.next;

@@ -225,6 +225,34 @@ TEST(posix_executor, a_done_may_submit_its_job_again)
     world_fini(&world);
 }
 
+/* Takes from no time to longer than the loop looks without sleeping. */
+static void run_for_a_while(struct job *job)
+{
+    struct env *env = work_of(job)->world->env;
+    mono_ns until = env_now_mono(env) + (uint64_t)(work_of(job)->number % 40) * 6 * NS_PER_US;
+    while (env_now_mono(env) < until) {
+        sched_yield();
+    }
+    note_run(job);
+}
+
+/* The job ends while the loop looks, as it stops looking, and while it sleeps: were a completion
+ * lost, the poll without a deadline would hang. */
+TEST(posix_executor, no_completion_is_lost_between_looking_and_sleeping)
+{
+    struct world world;
+    struct work work;
+    world_init(&world, 1);
+    for (int i = 0; i < 4000; i++) {
+        work_init(&work, &world, i);
+        work.job.run = run_for_a_while;
+        executor_submit(world.executor, &work.job);
+        poll_until_done(&world, i + 1);
+        assert_int_equal(world.done[i], i);
+    }
+    world_fini(&world);
+}
+
 static void *wake_soon(void *ctx)
 {
     struct timespec pause = {.tv_nsec = 5000000};

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define ACCEPT_BATCH 64      /* connections taken from one listener in one poll */
+#define FD_NEAR 16           /* so far below the limit no more than the number is looked at */
 #define FD_RESERVE 32        /* descriptors that connections leave to files and peers */
 #define ACCEPT_RETRY_MS 100  /* after running out of descriptors */
 #define KEEPALIVE_SECONDS 15 /* as Go's net package: idle time and interval */
@@ -363,21 +364,44 @@ static void starve(struct posix_listener *listener)
     uv_timer_start(&net->retry, retry_accept, ACCEPT_RETRY_MS, 0);
 }
 
+/* Near the limit it is looked before a connection is taken: one that waits is better off than one
+ * that is taken and closed. */
+static bool has_descriptor(struct posix_listener *listener)
+{
+    struct posix_net *net = listener->net;
+    if (!net->is_short) {
+        return true;
+    }
+    int probe = fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
+    if (probe < 0) {
+        return false;
+    }
+    close(probe);
+    net->is_short = (unsigned)probe + FD_NEAR >= net->fd_limit;
+    return (unsigned)probe < net->fd_limit;
+}
+
 /* One connection; false when there is none left or none can be taken now. */
 static bool accept_one(struct posix_listener *listener)
 {
     struct posix_net *net = listener->net;
+    if (!has_descriptor(listener)) {
+        starve(listener);
+        return false;
+    }
     union posix_addr peer = {.any = {.sa_family = AF_UNIX}};
     socklen_t len = sizeof(peer);
     int fd = accept4(listener->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            net->is_short = true;
             starve(listener);
             return false;
         }
         /* accept(2): a network error of the new connection; the next one may be well. */
         return errno != EAGAIN && errno != EBADF && errno != EINVAL;
     }
+    net->is_short = (unsigned)fd + FD_NEAR >= net->fd_limit;
     if ((unsigned)fd >= net->fd_limit) {
         close(fd);
         starve(listener);

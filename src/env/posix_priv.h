@@ -6,6 +6,7 @@
 #include "env/env.h"
 #include "env/posix.h"
 
+#include <stdatomic.h>
 #include <uv.h>
 
 #define POSIX_SIGNALS_MAX 8
@@ -24,6 +25,7 @@ struct posix_net {
     struct list dirty;   /* sockets whose interest differs from what uv_poll knows */
     struct list starved; /* listeners that ran out of descriptors */
     uv_timer_t retry;    /* until starved listeners accept again */
+    bool is_short;       /* of descriptors, or nearly */
     unsigned fd_limit;   /* accept up to this descriptor number; the rest is for files */
     unsigned sock_count; /* open sockets, dials and listeners */
 };
@@ -36,10 +38,21 @@ struct posix_env {
     struct list executors;
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
+    uv_poll_t input; /* standard input, once somebody waits for it */
+    int input_fd;
+    bool has_input;
+    void (*input_ready)(void *ctx);
+    void *input_ctx;
     bool is_awake; /* this poll has run a handler already */
     /* Of the last few milliseconds: is there time to spin? */
     uint64_t waited_ns;
     uint64_t worked_ns;
+    mono_ns crowded_until; /* others want our processor: no spinning before */
+    uint64_t pause_ns;     /* from having nothing to do to the next event, smoothed */
+    /* A thread sets has_done when it has finished a job, and wakes the loop unless that looks
+     * anyway; the loop clears is_looking before it looks for the last time. */
+    atomic_bool has_done;
+    atomic_bool is_looking;
     struct posix_net net;
 };
 
@@ -51,6 +64,8 @@ mono_ns posix__now(void);
 struct executor *posix__executor_new(struct env *env, const char *name, unsigned threads);
 /* How long it pays to look for a completion without sleeping: a time, or 0 for not at all. */
 mono_ns posix__executors_spin_until(struct posix_env *env);
+/* Whether a completion is expected at all. */
+bool posix__executors_are_busy(struct posix_env *env);
 /* Calls done() for what the threads have finished. */
 void posix__executors_reap(struct posix_env *env);
 
@@ -58,5 +73,8 @@ void posix__net_init(struct posix_net *net, struct posix_env *env);
 /* Tells uv_poll about changed interests; before each poll. */
 void posix__net_flush(struct posix_net *net);
 void posix__net_fini(struct posix_net *net);
+
+/* Closes what posix_process.c has made. */
+void posix__process_fini(struct posix_env *env);
 
 #endif

@@ -629,6 +629,11 @@ static void sim_unmap(struct file *file, const uint8_t *base, uint64_t len)
     UNREACHABLE();
 }
 
+static void sim_map_forget(struct file *file, const uint8_t *base, uint64_t len)
+{
+    UNREACHABLE();
+}
+
 static void sim_close(struct file *base)
 {
     struct sim_file *file = file_of(base);
@@ -665,6 +670,7 @@ const struct disk_ops sim_disk_ops = {
     .lock = sim_lock,
     .map = sim_map,
     .unmap = sim_unmap,
+    .map_forget = sim_map_forget,
     .close = sim_close,
 };
 

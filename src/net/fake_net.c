@@ -25,6 +25,9 @@ struct fake_env {
     struct listener listener;
     accept_fn *accept;
     void *accept_ctx;
+    struct dial dial;
+    connect_fn *dial_done; /* NULL: nobody waits */
+    void *dial_ctx;
     struct list socks;
     mono_ns now;
     uint64_t seed;
@@ -61,6 +64,24 @@ static enum err fake_listen(struct net *net, const char *host, const char *port,
 static void fake_listener_close(struct listener *listener)
 {
     CONTAINER_OF(listener, struct fake_env, listener)->accept = NULL;
+}
+
+static struct dial *fake_dial(struct net *net, const char *host, const char *port, connect_fn *fn,
+                              void *ctx)
+{
+    struct fake_env *world = CONTAINER_OF(net, struct fake_env, net);
+    UNUSED(host);
+    UNUSED(port);
+    ASSERT(world->dial_done == NULL);
+    world->dial.net = net;
+    world->dial_done = fn;
+    world->dial_ctx = ctx;
+    return &world->dial;
+}
+
+static void fake_dial_cancel(struct dial *dial)
+{
+    CONTAINER_OF(dial, struct fake_env, dial)->dial_done = NULL;
 }
 
 static void fake_set_handler(struct sock *sock, const struct sock_handler *handler, void *ctx)
@@ -135,6 +156,8 @@ static void fake_close(struct sock *sock)
 static const struct net_ops net_ops = {
     .listen = fake_listen,
     .listener_close = fake_listener_close,
+    .connect = fake_dial,
+    .connect_cancel = fake_dial_cancel,
     .set_handler = fake_set_handler,
     .read = fake_read,
     .writev = fake_writev,
@@ -212,6 +235,7 @@ void fake_env_free(struct env **env)
     struct fake_env *world = world_of(*env);
     ASSERT(list_empty(&world->socks));
     ASSERT(world->accept == NULL);
+    ASSERT(world->dial_done == NULL);
     mem_free(world);
     *env = NULL;
 }
@@ -223,18 +247,35 @@ void fake_env_advance(struct env *env, uint64_t ns)
 
 /* ---- the other end --------------------------------------------------------------------------- */
 
-struct fake_sock *fake_connect(struct env *env)
+static struct fake_sock *sock_new(struct fake_env *world)
 {
-    struct fake_env *world = world_of(env);
     struct fake_sock *fake = NEW(struct fake_sock);
-    struct sock_addr peer = {.text = "fake:1"};
-    ASSERT(world->accept != NULL);
     fake->sock.net = &world->net;
     fake->world = world;
     fake->room = SIZE_MAX;
     fake->wants_read = true;
     list_add_tail(&world->socks, &fake->link);
+    return fake;
+}
+
+struct fake_sock *fake_connect(struct env *env)
+{
+    struct fake_env *world = world_of(env);
+    struct fake_sock *fake = sock_new(world);
+    struct sock_addr peer = {.text = "fake:1"};
+    ASSERT(world->accept != NULL);
     world->accept(&fake->sock, &peer, world->accept_ctx);
+    return fake;
+}
+
+struct fake_sock *fake_accept(struct env *env)
+{
+    struct fake_env *world = world_of(env);
+    connect_fn *fn = world->dial_done;
+    ASSERT(fn != NULL);
+    struct fake_sock *fake = sock_new(world);
+    world->dial_done = NULL;
+    fn(&fake->sock, NULL, world->dial_ctx);
     return fake;
 }
 

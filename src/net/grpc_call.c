@@ -23,6 +23,7 @@ static void call_recycle(struct outq_owner *owner)
     struct http_server *server = call->server;
     ASSERT(!call->has_handler && call->id == 0 && call->held == 0 && !call->has_source);
     ASSERT(call->packer == NULL);
+    ASSERT(list_empty(&call->run_link) && list_empty(&call->wait_link));
     ASSERT(!timer_running(&call->timer));
     server->calls_live--;
     if (call->field_cap > CALL_FIELDS_INLINE) {
@@ -61,8 +62,12 @@ void grpc_call__free_spare(struct http_server *server)
 
 static void on_deadline(struct timer *timer)
 {
-    grpc_call__reset(CONTAINER_OF(timer, struct grpc_call, timer), H2_CANCEL,
-                     GRPC_DEADLINE_EXCEEDED);
+    struct grpc_call *call = CONTAINER_OF(timer, struct grpc_call, timer);
+    if (grpc_call__is_local(call)) {
+        grpc_call__abort(call, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+    } else {
+        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
+    }
 }
 
 /* What a reused call keeps: its arena, its buffers, its queue's ring. All else starts anew. */
@@ -88,14 +93,11 @@ static struct grpc_call *call_take(struct http_server *server)
     return call;
 }
 
-struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
+struct grpc_call *grpc_call__new(struct http_server *server)
 {
-    struct http_server *server = conn->server;
     struct grpc_call *call = call_take(server);
     call->owner = (struct outq_owner){.refs = 1, .release = call_recycle};
     call->server = server;
-    call->conn = conn;
-    call->id = id;
     call->stage = CALL_HEADERS;
     call->fields = call->fields_inline;
     call->field_cap = CALL_FIELDS_INLINE;
@@ -104,14 +106,25 @@ struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id)
     call->started = loop_now(server->loop);
     timer_init(&call->timer, on_deadline);
     list_init(&call->notify_link);
+    list_init(&call->wait_link);
+    list_init(&call->run_link);
     list_init(&call->again_link);
-    list_add_tail(&conn->calls, &call->link);
-    conn->call_count++;
+    list_init(&call->link);
     server->calls_live++;
     return call;
 }
 
-static void source_close(struct grpc_call *call)
+struct grpc_call *grpc_call__open(struct http_conn *conn, int32_t id)
+{
+    struct grpc_call *call = grpc_call__new(conn->server);
+    call->conn = conn;
+    call->id = id;
+    list_add_tail(&conn->calls, &call->link);
+    conn->call_count++;
+    return call;
+}
+
+void grpc_call__source_close(struct grpc_call *call)
 {
     if (call->has_source) {
         call->has_source = false;
@@ -131,7 +144,39 @@ void grpc_call__hold(struct grpc_call *call, uint64_t held)
     }
 }
 
-static void call_cancel(struct grpc_call *call, enum grpc_status why)
+/* After the body has grown or shrunk. */
+static void queued_update(struct grpc_call *call)
+{
+    if (call->conn != NULL) {
+        ASSERT(call->conn->queued >= call->queued);
+        call->conn->queued += call->body.len - call->queued;
+        call->queued = call->body.len;
+        grpc_call__wake(call->conn);
+    }
+}
+
+void grpc_call__run_begin(struct grpc_call *call)
+{
+    struct http_conn *conn = call->conn;
+    if (conn != NULL) {
+        call->ran_at = loop_now(call->server->loop);
+        list_add_tail(&conn->running, &call->run_link);
+        conn->running_count++;
+    }
+}
+
+void grpc_call__run_end(struct grpc_call *call)
+{
+    struct http_conn *conn = call->conn;
+    if (conn != NULL && !list_empty(&call->run_link)) {
+        ASSERT(conn->running_count > 0);
+        list_del(&call->run_link);
+        conn->running_count--;
+        grpc_call__wake(conn);
+    }
+}
+
+void grpc_call__cancel(struct grpc_call *call, enum grpc_status why)
 {
     if (call->has_handler && !call->is_canceled) {
         call->is_canceled = true;
@@ -148,6 +193,10 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     ASSERT(conn != NULL && call->stage != CALL_CLOSED);
     timer_stop(call->server->loop, &call->timer);
     grpc_call__hold(call, 0);
+    outq_clear(&call->body);
+    queued_update(call);
+    grpc_call__run_end(call);
+    list_del(&call->wait_link);
     if (call->has_handler || call->has_source) {
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
     }
@@ -159,9 +208,8 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     list_del(&call->again_link);
     ASSERT(conn->call_count > 0);
     conn->call_count--;
-    outq_clear(&call->body);
-    source_close(call);
-    call_cancel(call, why);
+    grpc_call__source_close(call);
+    grpc_call__cancel(call, why);
     outq_owner_unref(&call->owner);
 }
 
@@ -181,14 +229,15 @@ void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_statu
     h2_reset(conn->h2, call->id, code);
     stream_touch(&conn->stream);
     timer_stop(call->server->loop, &call->timer);
+    list_del(&call->wait_link);
     call->stage = CALL_REFUSED;
-    call_cancel(call, why);
+    grpc_call__cancel(call, why);
 }
 
 void grpc_call__cancel_all(struct http_conn *conn, enum grpc_status why)
 {
     LIST_FOR_EACH (&conn->calls, node) {
-        call_cancel(CONTAINER_OF(node, struct grpc_call, link), why);
+        grpc_call__cancel(CONTAINER_OF(node, struct grpc_call, link), why);
     }
 }
 
@@ -352,7 +401,7 @@ static bool begin_send(struct grpc_call *call)
     return true;
 }
 
-static void chunks_release(const struct grpc_chunk *chunks, size_t count)
+void grpc_call__chunks_release(const struct grpc_chunk *chunks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (chunks[i].release != NULL) {
@@ -369,11 +418,17 @@ static void send_gzip(struct grpc_call *call, struct slice plain)
     grpc_prefix_put(prefix, true, (uint32_t)packed.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, packed.data, packed.len);
+    queued_update(call);
     buf_fini(&packed);
 }
 
 void grpc_call_send_copy(struct grpc_call *call, struct slice message)
 {
+    if (grpc_call__is_local(call)) {
+        struct grpc_chunk chunk = {.bytes = message};
+        grpc_call__local_chunks(call, &chunk, 1);
+        return;
+    }
     if (!begin_send(call)) {
         return;
     }
@@ -387,12 +442,17 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
     grpc_prefix_put(prefix, false, (uint32_t)message.len);
     outq_append(&call->body, prefix, sizeof(prefix));
     outq_append(&call->body, message.data, message.len);
+    queued_update(call);
 }
 
 void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count)
 {
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_chunks(call, chunks, count);
+        return;
+    }
     if (!begin_send(call)) {
-        chunks_release(chunks, count);
+        grpc_call__chunks_release(chunks, count);
         return;
     }
     uint64_t total = 0;
@@ -406,7 +466,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
         for (size_t i = 0; i < count; i++) {
             buf_append_slice(&plain, chunks[i].bytes);
         }
-        chunks_release(chunks, count);
+        grpc_call__chunks_release(chunks, count);
         send_gzip(call, buf_slice(&plain));
         buf_fini(&plain);
         return;
@@ -417,6 +477,7 @@ void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chun
     for (size_t i = 0; i < count; i++) {
         append_owned(call, message, chunks[i].bytes);
     }
+    queued_update(call);
     outq_owner_unref(&message->owner);
 }
 
@@ -439,7 +500,7 @@ static void append_chunk(struct grpc_call *call, const struct grpc_chunk *chunk)
 
 /* The source has had enough of this turn: it is asked again in the next, those first that got
  * nothing in this one, so that no stream starves behind others of a busy connection. */
-static void source_wait(struct grpc_call *call, bool got_some)
+void grpc_call__source_wait(struct grpc_call *call, bool got_some)
 {
     struct http_server *server = call->server;
     list_del(&call->again_link);
@@ -456,12 +517,16 @@ void grpc_call__ask_again(struct task *task)
     list_splice(&due, &server->again_served);
     for (struct list *node = list_pop(&due); node != NULL; node = list_pop(&due)) {
         struct grpc_call *call = CONTAINER_OF(node, struct grpc_call, again_link);
+        if (grpc_call__is_local(call)) {
+            grpc_call__local_fill(call);
+            continue;
+        }
         h2_resume(call->conn->h2, call->id);
         stream_touch(&call->conn->stream);
     }
 }
 
-static FALLIBLE source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out)
+FALLIBLE grpc_call__source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out)
 {
     size_t ask = want < call->source_left ? want : (size_t)call->source_left;
     TRY(call->source.next(call->source.ctx, ask, out));
@@ -476,9 +541,9 @@ static FALLIBLE source_pack(struct grpc_call *call)
     struct grpc_chunk chunk = {0};
     uint8_t prefix[GRPC_PREFIX_LEN];
     if (call->source_left > 0) {
-        TRY(source_next(call, SOURCE_GZIP_STEP, &chunk));
+        TRY(grpc_call__source_next(call, SOURCE_GZIP_STEP, &chunk));
         gzip_writer_add(call->packer, chunk.bytes, &call->packed);
-        chunks_release(&chunk, 1);
+        grpc_call__chunks_release(&chunk, 1);
     }
     if (call->source_left > 0) {
         return ERR_AGAIN;
@@ -500,23 +565,28 @@ static bool source_fill(struct grpc_call *call, size_t want)
     }
     while (err == ERR_OK && call->source_left > 0 && call->body.len < want) {
         struct grpc_chunk chunk = {0};
-        err = source_next(call, want - (size_t)call->body.len, &chunk);
+        err = grpc_call__source_next(call, want - (size_t)call->body.len, &chunk);
         if (err == ERR_OK) {
             append_chunk(call, &chunk);
         }
     }
+    queued_update(call);
     if (err == ERR_AGAIN) {
-        source_wait(call, call->source_left < left);
+        grpc_call__source_wait(call, call->source_left < left);
         return true;
     }
     if (call->source_left == 0 || err != ERR_OK) {
-        source_close(call);
+        grpc_call__source_close(call);
     }
     return err == ERR_OK;
 }
 
 void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *source)
 {
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_source(call, source);
+        return;
+    }
     if (!begin_send(call)) {
         source->close(source->ctx);
         return;
@@ -533,8 +603,9 @@ void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *sou
     uint8_t prefix[GRPC_PREFIX_LEN];
     grpc_prefix_put(prefix, false, (uint32_t)source->len);
     outq_append(&call->body, prefix, sizeof(prefix));
+    queued_update(call);
     if (call->source_left == 0) {
-        source_close(call);
+        grpc_call__source_close(call);
     }
 }
 
@@ -563,7 +634,10 @@ void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const cha
 {
     ASSERT(call->has_handler);
     call->has_handler = false;
-    if (!call->is_canceled && call->conn != NULL) {
+    grpc_call__run_end(call);
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_finish(call, status, message);
+    } else if (!call->is_canceled && call->conn != NULL) {
         if (!call->has_source) {
             timer_stop(call->server->loop, &call->timer);
         }
@@ -585,6 +659,10 @@ void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_s
                        const char *message)
 {
     ASSERT(!call->has_handler && !call->headers_sent);
+    if (grpc_call__is_local(call)) {
+        grpc_call__local_end(call, status, message);
+        return;
+    }
     call->stage = CALL_REFUSED;
     timer_stop(call->server->loop, &call->timer);
     message_set(call, status, message);
@@ -595,6 +673,13 @@ void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_s
 
 void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message)
 {
+    if (grpc_call__is_local(call)) {
+        outq_owner_ref(&call->owner); /* to be still there for its handler */
+        grpc_call__local_end(call, status, message);
+        grpc_call__cancel(call, status);
+        outq_owner_unref(&call->owner);
+        return;
+    }
     ASSERT(call->conn != NULL);
     if (!call->has_handler && !call->headers_sent) {
         grpc_call__refuse(call, 200, status, message);
@@ -607,7 +692,7 @@ void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const cha
         end_stream(call);
     }
     call->stage = CALL_REFUSED;
-    call_cancel(call, status);
+    grpc_call__cancel(call, status);
 }
 
 /* ---- what the connection asks for ------------------------------------------------------- */
@@ -634,6 +719,7 @@ void grpc_call__write(void *stream, struct outq *out, size_t len)
 {
     struct grpc_call *call = stream;
     outq_move(out, &call->body, len, &call->owner);
+    queued_update(call);
     call->conn->has_sent = true;
     if (call->wants_writable && grpc_call_queued(call) <= GRPC_SEND_LOW &&
         list_empty(&call->notify_link)) {
@@ -727,6 +813,10 @@ uint64_t grpc_call_queued(const struct grpc_call *call)
 
 bool grpc_call_writable(struct grpc_call *call)
 {
+    if (grpc_call__is_local(call)) {
+        call->wants_writable = call->has_source || !call->sink->writable(call->sink_ctx);
+        return !call->wants_writable;
+    }
     if (call->is_canceled || call->conn == NULL) {
         return true; /* whatever is sent disappears */
     }
@@ -751,7 +841,7 @@ void grpc_call_pause(struct grpc_call *call, bool paused)
 {
     if (call->is_paused != paused) {
         call->is_paused = paused;
-        if (!paused && call->conn != NULL) {
+        if (!paused && (call->conn != NULL || grpc_call__is_local(call))) {
             grpc_call__resume_input(call);
         }
     }

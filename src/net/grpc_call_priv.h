@@ -8,10 +8,14 @@
  *   HEADERS -> OPEN -> CLOSED        the ordinary way; OPEN: the method is known
  *           \-> REFUSED -> CLOSED    answered here, no handler ever hears of it
  *
- * CLOSED means that nothing can be sent any more: stream gone or connection gone (id is 0). */
+ * CLOSED means that nothing can be sent any more: stream gone or connection gone (id is 0).
+ *
+ * A local call (grpc_local.h) has a sink in place of a connection and a stream; the sink is its
+ * stream's reference, and NULL once it has been told the end. */
 #ifndef NET_GRPC_CALL_PRIV_H
 #define NET_GRPC_CALL_PRIV_H
 
+#include "net/grpc_local.h"
 #include "net/http_priv.h"
 
 enum call_stage {
@@ -31,9 +35,15 @@ struct call_field {
 struct grpc_call {
     struct outq_owner owner;
     struct http_server *server;
-    struct http_conn *conn;  /* NULL once the stream is gone */
+    struct http_conn *conn;             /* NULL once the stream is gone, and for a local call */
+    const struct grpc_local_sink *sink; /* a local call's, until its end */
+    void *sink_ctx;
+    struct buf gathered;     /* of its source, until that is whole */
     struct list link;        /* conn->calls; server->spare_calls */
     struct list notify_link; /* conn->notify */
+    struct list wait_link;   /* conn->waiting */
+    struct list run_link;    /* conn->running */
+    mono_ns ran_at;          /* when its handler began */
     struct list again_link;  /* server->again_hungry or again_served */
     int32_t id;              /* 0: gone */
     enum call_stage stage;
@@ -63,7 +73,8 @@ struct grpc_call {
     uint64_t held;     /* bytes of ours in conn->held: incomplete or paused input */
     bool is_gzip;
     bool is_paused;
-    bool has_message; /* unary: delivered */
+    bool has_message;          /* unary: delivered, or waiting */
+    struct slice wait_message; /* while in conn->waiting */
     bool is_half_closed;
     bool half_close_told;
 
@@ -74,6 +85,7 @@ struct grpc_call {
 
     /* The answer. */
     struct outq body;
+    uint64_t queued; /* bytes of it in conn->queued */
     struct grpc_source source;
     uint64_t source_left;
     bool has_source;
@@ -89,19 +101,49 @@ struct grpc_call {
 };
 
 /* grpc_call.c */
-struct grpc_call *grpc_call__new(struct http_conn *conn, int32_t id);
+struct grpc_call *grpc_call__new(struct http_server *server);
+struct grpc_call *grpc_call__open(struct http_conn *conn, int32_t id);
 /* Answers without a handler: trailers only, or behind what was sent. */
 void grpc_call__refuse(struct grpc_call *call, unsigned http_status, enum grpc_status status,
                        const char *message);
 /* The stream ends with `status` though its handler has not finished: it gets cancel(). */
 void grpc_call__abort(struct grpc_call *call, enum grpc_status status, const char *message);
 void grpc_call__gone(struct grpc_call *call, enum grpc_status why);
+/* Tells the handler, if there is one that has not been told. */
+void grpc_call__cancel(struct grpc_call *call, enum grpc_status why);
 void grpc_call__reset(struct grpc_call *call, enum h2_code code, enum grpc_status why);
+/* In and out of conn->running; ending it again does nothing. */
+void grpc_call__run_begin(struct grpc_call *call);
+void grpc_call__run_end(struct grpc_call *call);
 void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);
 
+void grpc_call__chunks_release(const struct grpc_chunk *chunks, size_t count);
+/* A piece of the source under way, at most `want` bytes; errors as of its next(). */
+FALLIBLE grpc_call__source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out);
+/* ERR_AGAIN came: it is asked again in the next turn. */
+void grpc_call__source_wait(struct grpc_call *call, bool got_some);
+void grpc_call__source_close(struct grpc_call *call); /* if there is one */
+
 /* grpc_recv.c */
 void grpc_call__resume_input(struct grpc_call *call);
+/* The method is known: the call is open, and a streaming handler hears of it. */
+void grpc_call__begin(struct grpc_call *call);
+/* Framed messages; the end of them. */
+void grpc_call__input(struct grpc_call *call, struct slice bytes);
+void grpc_call__input_end(struct grpc_call *call);
+
+/* grpc_local.c */
+static inline bool grpc_call__is_local(const struct grpc_call *call)
+{
+    return call->sink != NULL;
+}
+void grpc_call__local_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count);
+void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source);
+void grpc_call__local_fill(struct grpc_call *call); /* goes on with the source */
+/* The handler has finished it: the end comes behind what is still under way. */
+void grpc_call__local_finish(struct grpc_call *call, enum grpc_status status, const char *message);
+void grpc_call__local_end(struct grpc_call *call, enum grpc_status status, const char *message);
 
 #endif

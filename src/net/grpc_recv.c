@@ -208,6 +208,20 @@ static bool encoding_check(struct grpc_call *call)
     return false;
 }
 
+void grpc_call__begin(struct grpc_call *call)
+{
+    call->stage = CALL_OPEN;
+    if (call->deadline != UINT64_MAX) {
+        timer_start(call->server->loop, &call->timer, call->deadline);
+    }
+    if (is_streaming_in(call)) {
+        handler_take(call);
+        if (call->method->handler->start != NULL) {
+            call->method->handler->start(call);
+        }
+    }
+}
+
 /* The header block is whole: refuses, or opens. */
 static void on_headers(void *stream, bool is_trailers)
 {
@@ -239,18 +253,8 @@ static void on_headers(void *stream, bool is_trailers)
         refuse_path(call);
         return;
     }
-    if (!encoding_check(call)) {
-        return;
-    }
-    call->stage = CALL_OPEN;
-    if (call->deadline != UINT64_MAX) {
-        timer_start(call->server->loop, &call->timer, call->deadline);
-    }
-    if (is_streaming_in(call)) {
-        handler_take(call);
-        if (call->method->handler->start != NULL) {
-            call->method->handler->start(call);
-        }
+    if (encoding_check(call)) {
+        grpc_call__begin(call);
     }
 }
 
@@ -285,6 +289,70 @@ static bool lies_in(struct slice part, const struct buf *buf)
     return buf->data != NULL && part.data >= buf->data && part.data <= buf->data + buf->cap;
 }
 
+static bool may_run(const struct http_conn *conn)
+{
+    return conn->running_count < conn->server->options.running_max &&
+           conn->queued < CONN_QUEUED_MAX;
+}
+
+/* Hands a unary call's one message to its handler. */
+static void message_run(struct grpc_call *call, struct slice message)
+{
+    if (is_expired(call)) {
+        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
+        return;
+    }
+    if (call->method->kind == GRPC_UNARY) {
+        grpc_call__run_begin(call);
+    }
+    handler_take(call);
+    call->method->handler->message(call, message);
+}
+
+static void wait_arm(struct http_conn *conn)
+{
+    if (!list_empty(&conn->waiting) && !list_empty(&conn->running) &&
+        !timer_running(&conn->wait_timer)) {
+        struct grpc_call *first = CONTAINER_OF(conn->running.next, struct grpc_call, run_link);
+        timer_start(conn->server->loop, &conn->wait_timer, first->ran_at + CALL_PATIENCE_NS);
+    }
+}
+
+void grpc_call__on_wait_task(struct task *task)
+{
+    struct http_conn *conn = CONTAINER_OF(task, struct http_conn, wait_task);
+    while (!conn->stream.is_dead && may_run(conn) && !list_empty(&conn->waiting)) {
+        struct grpc_call *call =
+            CONTAINER_OF(list_pop(&conn->waiting), struct grpc_call, wait_link);
+        message_run(call, call->wait_message);
+    }
+    if (!conn->stream.is_dead) {
+        wait_arm(conn);
+    }
+}
+
+/* Those that have run for long do not count any more; the others will be looked at in time. */
+void grpc_call__on_wait_timer(struct timer *timer)
+{
+    struct http_conn *conn = CONTAINER_OF(timer, struct http_conn, wait_timer);
+    mono_ns now = loop_now(conn->server->loop);
+    while (!list_empty(&conn->running)) {
+        struct grpc_call *call = CONTAINER_OF(conn->running.next, struct grpc_call, run_link);
+        if (call->ran_at + CALL_PATIENCE_NS > now) {
+            break;
+        }
+        grpc_call__run_end(call);
+    }
+    wait_arm(conn);
+}
+
+void grpc_call__wake(struct http_conn *conn)
+{
+    if (!list_empty(&conn->waiting) && may_run(conn)) {
+        loop_task_add(conn->server->loop, LOOP_INPUT, &conn->wait_task);
+    }
+}
+
 static void on_message(struct grpc_call *call, struct grpc_frame frame)
 {
     if (frame.compressed && !inflate_message(call, &frame)) {
@@ -296,18 +364,20 @@ static void on_message(struct grpc_call *call, struct grpc_frame frame)
         }
         return;
     }
-    if (is_expired(call)) {
-        grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
-        return;
-    }
     /* One message, which must live as long as the call. */
     struct slice message = frame.data;
     if (!lies_in(message, &call->deframer.partial) && !lies_in(message, &call->inflated)) {
         message = keep(call, message);
     }
     call->has_message = true;
-    handler_take(call);
-    call->method->handler->message(call, message);
+    struct http_conn *conn = call->conn;
+    if (conn == NULL || (may_run(conn) && list_empty(&conn->waiting))) {
+        message_run(call, message);
+    } else {
+        call->wait_message = message;
+        list_add_tail(&conn->waiting, &call->wait_link);
+        wait_arm(conn);
+    }
 }
 
 static bool takes_input(const struct grpc_call *call)
@@ -410,10 +480,10 @@ void grpc_call__resume_input(struct grpc_call *call)
     buf_append_slice(&call->paused, rest);
     buf_fini(&paused);
     held_update(call);
-    if (call->conn == NULL || call->is_paused) {
+    if (call->is_paused) {
         return;
     }
-    if (call->unconsumed > 0) {
+    if (call->conn != NULL && call->unconsumed > 0) {
         h2_consume(call->conn->h2, call->id, call->unconsumed);
         call->unconsumed = 0;
         stream_touch(&call->conn->stream);
@@ -421,6 +491,16 @@ void grpc_call__resume_input(struct grpc_call *call)
     if (call->is_half_closed && takes_input(call)) {
         half_close(call);
     }
+}
+
+void grpc_call__input(struct grpc_call *call, struct slice bytes)
+{
+    on_data(call, bytes);
+}
+
+void grpc_call__input_end(struct grpc_call *call)
+{
+    on_end(call);
 }
 
 /* ---- the session's events --------------------------------------------------------------- */
@@ -432,7 +512,7 @@ static void *on_open(void *ctx, int32_t id)
         conn->call_count >= CALLS_PER_CONN_MAX) {
         return NULL;
     }
-    return grpc_call__new(conn, id);
+    return grpc_call__open(conn, id);
 }
 
 static void on_closed(void *stream, uint32_t code)

@@ -118,6 +118,7 @@ static const struct grpc_handler bidi_handler = {
 static const struct grpc_method methods[] = {
     {.name = "E", .kind = GRPC_UNARY, .handler = &echo_handler},
     {.name = "H", .kind = GRPC_SERVER_STREAM, .handler = &hold_handler},
+    {.name = "U", .kind = GRPC_UNARY, .handler = &hold_handler},
     {.name = "S", .kind = GRPC_UNARY, .handler = &source_handler},
     {.name = "B", .kind = GRPC_BIDI, .handler = &bidi_handler},
 };
@@ -192,7 +193,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct loop *loop = loop_new(env);
     struct target target = {0};
     struct http_options options = {
-        .grpc_message_max = 2000, .on_request = on_request, .grpc_ctx = &target};
+        .grpc_message_max = 2000, .running_max = 2, .on_request = on_request, .grpc_ctx = &target};
     struct http_server *server = http_server_new(env, loop, &options);
     http_server_service(server, &service);
     enum err err = http_server_listen(server, "", "0", NULL, NULL);

@@ -112,6 +112,9 @@ static void on_dispose(struct stream *stream)
         http__h1_gone(conn);
     }
     ASSERT(conn->call_count == 0);
+    ASSERT(conn->queued == 0 && conn->running_count == 0);
+    loop_task_remove(&conn->wait_task);
+    timer_stop(server->loop, &conn->wait_timer);
     list_del(&conn->link);
     h2_free(&conn->h2);
     http1_free(&conn->http1);
@@ -143,6 +146,10 @@ static void on_accept(struct sock *sock, const struct sock_addr *peer, void *ctx
     conn->peer[sizeof(conn->peer) - 1] = 0;
     list_init(&conn->calls);
     list_init(&conn->notify);
+    list_init(&conn->waiting);
+    list_init(&conn->running);
+    task_init(&conn->wait_task, grpc_call__on_wait_task);
+    timer_init(&conn->wait_timer, grpc_call__on_wait_timer);
     timer_init(&conn->timer, on_conn_timer);
     list_add_tail(&server->conns, &conn->link);
     server->connections_total++;
@@ -176,6 +183,9 @@ static void options_default(struct http_options *options)
     }
     if (options->streams_max == 0) {
         options->streams_max = UINT32_MAX;
+    }
+    if (options->running_max == 0) {
+        options->running_max = 1000;
     }
     if (options->http_body_max == 0) {
         options->http_body_max = (size_t)4 * 1024 * 1024;

@@ -28,6 +28,7 @@ typedef void http_fn(struct http_request *request, void *ctx);
 struct http_options {
     uint32_t grpc_message_max;     /* 2 MiB: 1.5 MiB of request and 512 KiB of overhead */
     uint32_t streams_max;          /* per connection: 2^32-1, as etcd: not announced */
+    size_t running_max;            /* 1000: unary calls at once on one connection; others wait */
     size_t http_body_max;          /* 4 MiB */
     uint64_t head_timeout_ns;      /* 10 s: a preface or a request head that does not complete */
     uint64_t idle_timeout_ns;      /* HTTP/1 keep-alive: none */
@@ -76,14 +77,18 @@ void http_server_check(const struct http_server *server);
 
 struct slice http_method(const struct http_request *request); /* "GET" */
 struct slice http_target(const struct http_request *request); /* as sent, with the query */
-struct slice http_path(const struct http_request *request);   /* up to '?', still escaped */
+struct slice http_path(const struct http_request *request);   /* up to '?', still escaped; "/x" */
 struct slice http_query(const struct http_request *request);  /* behind '?', may be empty */
 struct slice http_body(const struct http_request *request);
 const char *http_peer(const struct http_request *request);
 /* The first field of that name (any letter case). */
 bool http_header(const struct http_request *request, const char *name, struct slice *out);
+/* Field number `index` (0, 1, …) in the order of the request. False when there are not so many. */
+bool http_field_at(const struct http_request *request, size_t index, struct slice *name_out,
+                   struct slice *value_out);
 struct arena *http_arena(struct http_request *request); /* freed with the request */
 bool http_canceled(const struct http_request *request); /* the client is gone */
+struct http_server *http_request_server(const struct http_request *request);
 void http_set_data(struct http_request *request, void *data);
 void *http_data(const struct http_request *request);
 
@@ -118,6 +123,14 @@ bool http_reply_writable(struct http_request *request);
 void http_reply_end(struct http_request *request);
 /* Before a reply: be told when the client leaves while the request waits. */
 void http_on_gone(struct http_request *request, http_event_fn *on_event, void *ctx);
+
+/* Answers 101 and makes the connection a stream of bytes (RFC 9110 section 7.8): what the client
+ * sends goes to on_input, http_reply_write() sends bytes as they are, http_reply_end() closes. The
+ * fields are the caller's, "Upgrade" and "Connection" too. */
+typedef void http_input_fn(struct http_request *request, struct slice bytes, void *ctx);
+void http_reply_upgrade(struct http_request *request, const struct http_field *fields,
+                        size_t field_count, http_input_fn *on_input, http_event_fn *on_event,
+                        void *ctx);
 
 /* "OK", "Not Found", … or "" */
 const char *http_status_text(unsigned status);

@@ -1,6 +1,7 @@
 /* HTTP/1 connections: one request at a time, answers in the order of the questions.
  *
- * What is pipelined behind a request waits in `pending`; when that is full, nothing is read. The
+ * What is pipelined behind a request, or behind answers that do not leave, waits in `pending`; when
+ * that is full, nothing is read. The
  * end of the peer's input does not end the request in progress: it is answered, then the
  * connection is closed. */
 #include "base/mem.h"
@@ -30,6 +31,7 @@ struct http_request {
     char peer[160];
     void *data;
     http_event_fn *on_event;
+    http_input_fn *on_input; /* upgraded: the connection is this request's */
     void *event_ctx;
     bool is_gone;
     bool gone_told;
@@ -134,7 +136,8 @@ static void request_done(struct http_request *request)
         return;
     }
     stream_touch(&conn->stream);
-    if (!keep_alive || conn->is_stopping || (conn->stream.at_eof && conn->pending.len == 0)) {
+    bool is_last = conn->stream.at_eof && conn->pending.len == 0 && !conn->is_parsing;
+    if (!keep_alive || conn->is_stopping || is_last) {
         http__conn_finish(conn);
         return;
     }
@@ -175,7 +178,8 @@ static void update_timer(struct http_conn *conn, bool was_idle)
 
 static void parse(struct http_conn *conn, struct slice in)
 {
-    while (in.len > 0 && conn->request == NULL && !is_over(conn)) {
+    while (in.len > 0 && conn->request == NULL && !is_over(conn) &&
+           conn->stream.out.len < STREAM_HIGH) {
         bool was_idle = http1_is_idle(conn->http1);
         enum err err = http1_feed(conn->http1, &in);
         if (err == ERR_AGAIN) {
@@ -214,11 +218,21 @@ void http__h1_input(struct http_conn *conn, struct slice bytes)
     if (is_over(conn) || bytes.len == 0) {
         return;
     }
-    if (conn->request != NULL || conn->pending.len > 0) {
+    struct http_request *request = conn->request;
+    if (request != NULL && request->on_input != NULL && conn->pending.len == 0) {
+        request->on_input(request, bytes, request->event_ctx);
+    } else if (request != NULL || conn->pending.len > 0) {
         hold(conn, bytes);
-        return;
+    } else {
+        parse(conn, bytes);
     }
-    parse(conn, bytes);
+}
+
+/* Whether something is pipelined that may come up, as soon as there is room for its answer. */
+static bool has_pending(const struct http_conn *conn)
+{
+    bool is_waiting = conn->request == NULL || conn->request->on_input != NULL;
+    return is_waiting && conn->pending.len > 0 && !is_over(conn);
 }
 
 /* The output phase: what was pipelined comes up, and writers hear that there is room. */
@@ -231,16 +245,19 @@ bool http__h1_room(struct http_conn *conn)
             request->on_event(request, false, request->event_ctx);
         }
     }
-    if (conn->request == NULL && conn->pending.len > 0 && !is_over(conn)) {
+    if (has_pending(conn) && conn->stream.out.len < STREAM_HIGH) {
         struct buf pending = conn->pending;
         conn->pending = (struct buf){0};
-        parse(conn, buf_slice(&pending));
+        conn->is_parsing = true;
+        http__h1_input(conn, buf_slice(&pending));
+        conn->is_parsing = false;
         buf_fini(&pending);
-        if (conn->stream.at_eof && conn->request == NULL && !is_over(conn)) {
+        if (conn->stream.at_eof && conn->request == NULL && conn->pending.len == 0 &&
+            !is_over(conn)) {
             http__conn_finish(conn);
         }
     }
-    return conn->request != NULL && conn->request->wants_writable;
+    return (conn->request != NULL && conn->request->wants_writable) || has_pending(conn);
 }
 
 /* The peer's end. */
@@ -282,17 +299,33 @@ struct slice http_target(const struct http_request *request)
     return request->target;
 }
 
+/* RFC 9112 section 3.2.2: a server accepts the absolute form as well, though only proxies get it.
+ */
+static struct slice without_authority(struct slice target)
+{
+    static const char scheme[] = "http://";
+    size_t len = sizeof(scheme) - 1;
+    if (target.len < len || strncasecmp((const char *)target.data, scheme, len) != 0) {
+        return target;
+    }
+    while (len < target.len && target.data[len] != '/' && target.data[len] != '?') {
+        len++;
+    }
+    return slice_skip(target, len);
+}
+
 struct slice http_path(const struct http_request *request)
 {
     struct slice path;
-    slice_split(request->target, '?', &path);
-    return path;
+    struct slice rest = without_authority(request->target);
+    slice_split(rest, '?', &path);
+    return path.len == 0 && rest.len < request->target.len ? SLICE("/") : path;
 }
 
 struct slice http_query(const struct http_request *request)
 {
     struct slice path;
-    return slice_split(request->target, '?', &path);
+    return slice_split(without_authority(request->target), '?', &path);
 }
 
 struct slice http_body(const struct http_request *request)
@@ -318,6 +351,17 @@ bool http_header(const struct http_request *request, const char *name, struct sl
     return false;
 }
 
+bool http_field_at(const struct http_request *request, size_t index, struct slice *name_out,
+                   struct slice *value_out)
+{
+    if (index >= request->field_count) {
+        return false;
+    }
+    *name_out = request->fields[index].name;
+    *value_out = request->fields[index].value;
+    return true;
+}
+
 struct arena *http_arena(struct http_request *request)
 {
     return &request->arena;
@@ -326,6 +370,11 @@ struct arena *http_arena(struct http_request *request)
 bool http_canceled(const struct http_request *request)
 {
     return request->is_gone;
+}
+
+struct http_server *http_request_server(const struct http_request *request)
+{
+    return request->server;
 }
 
 void http_set_data(struct http_request *request, void *data)
@@ -447,6 +496,19 @@ void http_reply_begin(struct http_request *request, unsigned status,
         request->is_chunked = framing == HTTP1_CHUNKED && !request->is_head;
         request->is_head = request->is_head || framing == HTTP1_NONE;
         head_write(request, status, fields, field_count, framing, 0);
+    }
+}
+
+void http_reply_upgrade(struct http_request *request, const struct http_field *fields,
+                        size_t field_count, http_input_fn *on_input, http_event_fn *on_event,
+                        void *ctx)
+{
+    http_reply_begin(request, 101, fields, field_count, on_event, ctx);
+    request->is_head = false;
+    request->keep_alive = false; /* its end is the connection's */
+    request->on_input = on_input;
+    if (request->conn != NULL) {
+        stream_pause(&request->conn->stream, false); /* what came early may have paused it */
     }
 }
 

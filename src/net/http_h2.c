@@ -36,10 +36,11 @@ void http__h2_start(struct http_conn *conn)
         .connection_window = CONNECTION_WINDOW,
         .header_bytes_max = HEADER_BYTES_MAX,
         .header_count_max = HEADER_COUNT_MAX,
+        .memory = &conn->server->group.slabs,
     };
     conn->h2 = h2_new(&options, &http__h2_handler, conn);
     conn->read_at = loop_now(conn->server->loop);
-    keepalive_arm(conn);
+    timer_rearm(conn, later(conn->read_at, conn->server->options.head_timeout_ns));
     stream_touch(&conn->stream);
 }
 
@@ -57,7 +58,7 @@ void http__h2_input(struct http_conn *conn, struct slice bytes)
         return;
     }
     mono_ns now = loop_now(conn->server->loop);
-    bool was_in_block = h2_in_block(conn->h2);
+    bool was_owed = h2_is_owed(conn->h2);
     conn->read_at = now;
     enum err err = h2_recv(conn->h2, bytes, now);
     stream_touch(&conn->stream);
@@ -65,10 +66,10 @@ void http__h2_input(struct http_conn *conn, struct slice bytes)
         http__conn_finish(conn);
         return;
     }
-    bool in_block = h2_in_block(conn->h2);
-    if (in_block && !was_in_block) {
+    bool is_owed = h2_is_owed(conn->h2);
+    if (is_owed && !was_owed) {
         timer_rearm(conn, later(now, conn->server->options.head_timeout_ns));
-    } else if (was_in_block && !in_block) {
+    } else if (was_owed && !is_owed) {
         keepalive_arm(conn);
     }
 }
@@ -92,13 +93,13 @@ bool http__h2_fill(struct http_conn *conn)
     return has_more;
 }
 
-/* Fires when the peer may owe something: the rest of a header block, any sign of life, the answer
- * to our ping. Input does not move the timer; it is looked at when it fires. */
+/* Fires when the peer may owe something: the rest of its preface or of a header block, any sign of
+ * life, the answer to our ping. Input does not move the timer; it is looked at when it fires. */
 void http__h2_timer(struct http_conn *conn)
 {
     const struct http_options *options = &conn->server->options;
     mono_ns now = loop_now(conn->server->loop);
-    if (h2_in_block(conn->h2)) {
+    if (h2_is_owed(conn->h2)) {
         stream_kill(&conn->stream);
         return;
     }

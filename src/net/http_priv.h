@@ -16,9 +16,16 @@
 #define CALLS_SPARE_MAX 4096
 /* Streams in progress on one connection, whatever --max-concurrent-streams allows. */
 #define CALLS_PER_CONN_MAX 100000
-/* Incomplete messages gathered on one connection, and replies waiting for its window: a stream that
- * would go beyond is refused with RESOURCE_EXHAUSTED. */
+/* Incomplete messages gathered on one connection: a stream that would go beyond is refused with
+ * RESOURCE_EXHAUSTED. */
 #define CONN_HELD_MAX ((uint64_t)64 * 1024 * 1024)
+/* A request beyond http_options.running_max, or while so many bytes of replies wait for the
+ * connection's window, waits undecoded: a client that does not read holds these and its requests,
+ * not the answers. (Go's server would make them all. One that reads is far from both.) */
+#define CONN_QUEUED_MAX ((uint64_t)16 * 1024 * 1024)
+/* A call that runs for longer waits for something else (a lock, an election), perhaps for one of
+ * those that wait for it: it is not counted any more. */
+#define CALL_PATIENCE_NS (100 * NS_PER_MS)
 
 enum conn_kind {
     CONN_UNKNOWN, /* collecting the preface */
@@ -41,10 +48,16 @@ struct http_conn {
     struct h2 *h2;
     struct list calls;
     size_t call_count;
-    struct list notify; /* calls that have become writable */
-    uint64_t held;      /* bytes: see CONN_HELD_MAX */
-    mono_ns read_at;    /* when input last came */
-    mono_ns ping_at;    /* when the client last pinged; 0: never */
+    struct list notify;      /* calls that have become writable */
+    struct list waiting;     /* calls whose request waits for others to be done */
+    struct task wait_task;   /* takes from there */
+    struct timer wait_timer; /* the first of `running` is due to be forgiven */
+    struct list running;     /* unary calls that count, in the order in which they began */
+    size_t running_count;
+    uint64_t held;   /* bytes: see CONN_HELD_MAX */
+    uint64_t queued; /* bytes: see CONN_QUEUED_MAX */
+    mono_ns read_at; /* when input last came */
+    mono_ns ping_at; /* when the client last pinged; 0: never */
     unsigned ping_strikes;
     mono_ns due_at;     /* when the peer must have done what timer waits for */
     bool has_sent;      /* headers or data since the client's last ping */
@@ -55,6 +68,7 @@ struct http_conn {
     struct http1 *http1;
     struct http_request *request; /* in progress, at most one */
     struct buf pending;           /* pipelined input behind it */
+    bool is_parsing;              /* what was pending is looked at: it is not the last */
     bool is_closing;              /* no further request */
 };
 
@@ -122,6 +136,9 @@ void grpc_call__gone_all(struct http_conn *conn, enum grpc_status why);
 void grpc_call__free_spare(struct http_server *server);
 void grpc_call__ask_again(struct task *task);
 void grpc_call__notify(struct http_conn *conn);
+void grpc_call__wake(struct http_conn *conn); /* something has been done: may others run? */
+void grpc_call__on_wait_task(struct task *task);
+void grpc_call__on_wait_timer(struct timer *timer);
 void grpc_call__cancel_all(struct http_conn *conn, enum grpc_status why);
 
 #endif

@@ -168,7 +168,9 @@ TEST(http, a_deadline_cancels_the_handler_and_the_call_outlives_it)
     world_connect(world);
     struct answer answer = ask_with(world, "/test.T/Hold", SLICE("x"), NULL, 0, 30 * NS_PER_MS);
     assert_int_equal(answer.status, GRPC_DEADLINE_EXCEEDED);
-    turn_some(world, 30);
+    while (world->cancels == 0) {
+        loop_turn(world->loop, false);
+    }
     assert_int_equal(world->cancels, 1);
     assert_true(grpc_call_canceled(world->held));
     /* The handler still owns it: its memory is there, and sending goes nowhere. */
@@ -197,6 +199,74 @@ TEST(http, a_lost_connection_cancels_what_waits)
     assert_int_equal(world->cancel_why, GRPC_CANCELED);
     assert_string_not_equal(grpc_call_peer(world->held), "");
     grpc_call_finish(world->held, GRPC_OK, "nobody hears");
+    world_free(world);
+}
+
+/* Of three calls one may run: the second waits for its end, or for the first to have run for long.
+ */
+TEST(http, calls_beyond_the_limit_wait_for_their_turn)
+{
+    struct http_options options = {.running_max = 1};
+    struct world *world = world_new(&options);
+    struct answer answers[3] = {{0}};
+    world_connect(world);
+    for (unsigned i = 0; i < 3; i++) {
+        grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer,
+                   &answers[i]);
+    }
+    while (world->held == NULL) {
+        loop_turn(world->loop, false);
+    }
+    struct grpc_call *first = world->held;
+    turn_some(world, 20);
+    assert_ptr_equal(world->held, first);
+    grpc_call_reply(first, SLICE("1"));
+    turn_until(world, &answers[0].done);
+    while (world->held == first) {
+        loop_turn(world->loop, false);
+    }
+    struct grpc_call *second = world->held;
+    assert_false(answers[1].done);
+    mono_ns since = env_now_mono(world->env);
+    while (world->held == second) { /* as if it waited for a lock that the third gives back */
+        loop_turn(world->loop, true);
+    }
+    assert_true(env_now_mono(world->env) - since < 10 * NS_PER_SEC);
+    grpc_call_reply(world->held, SLICE("3"));
+    turn_until(world, &answers[2].done);
+    assert_false(answers[1].done);
+    grpc_call_reply(second, SLICE("2"));
+    turn_until(world, &answers[1].done);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(answers[i].status, GRPC_OK);
+        buf_fini(&answers[i].reply);
+    }
+    world_free(world);
+}
+
+TEST(http, a_call_that_ends_while_it_waits_never_runs)
+{
+    struct http_options options = {.running_max = 1};
+    struct world *world = world_new(&options);
+    struct answer held = {0};
+    struct answer late = {0};
+    struct answer lost = {0};
+    world_connect(world);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer, &held);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0,
+               env_now_mono(world->env) + 20 * NS_PER_MS, on_answer, &late);
+    turn_until(world, &late.done);
+    assert_int_equal(late.status, GRPC_DEADLINE_EXCEEDED);
+    struct grpc_call *first = world->held;
+    assert_non_null(first);
+    turn_some(world, 150);
+    assert_ptr_equal(world->held, first);
+    grpc_unary(world->conn, "/test.T/Hold", SLICE("x"), NULL, 0, UINT64_MAX, on_answer, &lost);
+    grpc_conn_close(&world->conn);
+    turn_some(world, 20);
+    grpc_call_finish(first, GRPC_OK, NULL);
+    turn_some(world, 20);
+    assert_ptr_equal(world->held, first);
     world_free(world);
 }
 

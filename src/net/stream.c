@@ -33,6 +33,7 @@ static void bury_all(struct task *task)
 void stream_group_init(struct stream_group *group, struct loop *loop)
 {
     *group = (struct stream_group){.loop = loop, .read_buf = mem_alloc(STREAM_READ_LEN)};
+    slab_init(&group->slabs);
     list_init(&group->dirty);
     list_init(&group->dead);
     task_init(&group->flush, flush_all);
@@ -45,6 +46,7 @@ void stream_group_fini(struct stream_group *group)
     loop_task_remove(&group->flush);
     loop_task_remove(&group->bury);
     outq_pool_fini(&group->pool);
+    slab_fini(&group->slabs);
     mem_free(group->read_buf);
 }
 
@@ -159,8 +161,17 @@ static bool write_some(struct stream *stream)
 /* True: there is more to do in the next turn. */
 static bool flush(struct stream *stream)
 {
-    if (stream->is_blocked || stream->is_shut) {
-        return false; /* on_writable() comes back; there is nothing after FIN */
+    if (stream->is_shut) {
+        return false; /* there is nothing after FIN */
+    }
+    if (stream->is_blocked) {
+        /* on_writable() comes back. What queues up meanwhile, up to its limit, stops the reading:
+         * a write that took nearly all would else leave the peer read from for ever. */
+        stream->handler->fill(stream);
+        if (!stream->is_dead) {
+            update_reading(stream);
+        }
+        return false;
     }
     for (unsigned i = 0; i < WRITES_MAX; i++) {
         bool has_more = stream->handler->fill(stream);

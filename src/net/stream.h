@@ -13,6 +13,7 @@
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
 
+#include "base/slab.h"
 #include "codec/outq.h"
 #include "env/loop.h"
 
@@ -40,6 +41,7 @@ struct stream_handler {
 struct stream_group {
     struct loop *loop;
     struct outq_pool pool;
+    struct slab_pool slabs; /* of the streams' sessions */
     uint8_t *read_buf;
     struct list dirty;
     struct list dead;

@@ -2,6 +2,7 @@
 #include "server/apply_priv.h"
 
 #include "codec/pbwire.h"
+#include "state/lease.h"
 
 /* Bytes a key costs beside itself and its value: etcd's estimate, part of the protocol because all
  * members must agree on what fits. */
@@ -133,7 +134,7 @@ enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest
         !mvcc_get_version(apply->options.mvcc, pb_bytes(request->key), &version)) {
         return STATUS_KEY_NOT_FOUND;
     }
-    if (request->lease != 0 && !apply__lease_exists(apply, request->lease)) {
+    if (request->lease != 0 && !lessor_has(apply->options.lessor, request->lease)) {
         return STATUS_LEASE_NOT_FOUND;
     }
     return STATUS_OK;
@@ -176,7 +177,7 @@ enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *reque
     enum status status = apply__alarm_refuses(apply, cost);
     if (status == STATUS_OK) {
         /* Compatibility: a lone put looks its lease up first, a put in a Txn its key. */
-        status = request->lease != 0 && !apply__lease_exists(apply, request->lease)
+        status = request->lease != 0 && !lessor_has(apply->options.lessor, request->lease)
                      ? STATUS_LEASE_NOT_FOUND
                      : apply__put_check(apply, request);
     }

@@ -28,8 +28,9 @@ struct apply_options {
     struct alarms *alarms;
     uint64_t cluster_id;
     uint64_t member_id;
-    int64_t quota;         /* bytes; INT64_MAX: none */
-    int64_t lease_ttl_min; /* seconds: shorter leases get this */
+    int64_t quota; /* bytes; INT64_MAX: none */
+    /* Attached to the store: what mvcc_hooks.attach tells goes to lessor_attach(). */
+    struct lessor *lessor;
 };
 
 struct apply;
@@ -89,19 +90,19 @@ enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionReq
 enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *request,
                         struct arena *arena, struct slice *reply_out);
 
-/* What entries of another etcd's log do to leases; this member makes none, so nobody is answered.
- */
-enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request);
-enum status apply_lease_revoke(struct apply *apply,
-                               const Etcdserverpb__LeaseRevokeRequest *request);
-/* For clusters that keep the rest of a lease's life on disk. */
+/* The id was chosen by the proposer. */
+enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
+                              struct arena *arena, struct slice *reply_out);
+enum status apply_lease_revoke(struct apply *apply, const Etcdserverpb__LeaseRevokeRequest *request,
+                               struct arena *arena, struct slice *reply_out);
+/* persists: the cluster keeps the rest of a lease's life on disk. Nobody waits for an answer. */
 void apply_lease_checkpoint(struct apply *apply,
-                            const Etcdserverpb__LeaseCheckpointRequest *request,
-                            struct arena *arena);
+                            const Etcdserverpb__LeaseCheckpointRequest *request, bool persists);
 
 /* What a write costs against the quota, in bytes; 0 for what may always go on. */
 uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request);
 uint64_t apply_cost_txn(const Etcdserverpb__TxnRequest *request);
+#define APPLY_COST_LEASE 64
 /* Whether `cost` more bytes fit under the quota. */
 bool apply_has_room(const struct apply *apply, uint64_t cost);
 

@@ -1,115 +1,68 @@
-/* What a log written by another etcd does to leases: their rows, and the keys of a revoked one.
- *
- * This member grants no lease and lets none run out; but where the log that it takes over ends in
- * such entries, they were acknowledged, and the rows must come out as they would have there. Which
- * keys hang on a lease is told by the keys' newest rows. */
+/* Leases: what entries of the log do to them and to their keys. */
 #include "server/apply_priv.h"
 
-#include "lease.pb-c.h"
+#include "state/lease.h"
 
-/* Compatibility: etcd's own bound, in seconds. */
-#define LEASE_TTL_MAX 9000000000
-
-static struct slice row_key(int64_t lease, uint8_t key[8])
+enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
+                              struct arena *arena, struct slice *reply_out)
 {
-    put_be64(key, (uint64_t)lease);
-    return slice_of(key, 8);
-}
-
-bool apply__lease_exists(struct apply *apply, int64_t lease)
-{
-    uint8_t key[8];
-    struct slice row;
-    return backend_get(apply->options.backend, BUCKET_LEASE, row_key(lease, key), &row);
-}
-
-static void row_put(struct apply *apply, int64_t lease, int64_t ttl, int64_t remaining)
-{
-    uint8_t key[8];
-    struct buf row = {0};
-    Leasepb__Lease message = LEASEPB__LEASE__INIT;
-    message.id = lease;
-    message.ttl = ttl;
-    message.remainingttl = remaining;
-    pb_encode(&message, &row);
-    backend_put(apply->options.backend, BUCKET_LEASE, row_key(lease, key), buf_slice(&row));
-    buf_fini(&row);
-}
-
-enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request)
-{
-    enum { COST = 1 }; /* any: an active alarm refuses what costs space at all */
-    enum status status = apply__alarm_refuses(apply, COST);
+    int64_t ttl = 0;
+    enum status status = apply__alarm_refuses(apply, APPLY_COST_LEASE);
     if (status != STATUS_OK) {
         return status;
     }
-    if (request->id == 0 || request->ttl > LEASE_TTL_MAX ||
-        apply__lease_exists(apply, request->id)) {
-        return STATUS_LEASE_NOT_FOUND; /* nobody waits to be told which of the three */
+    bool has_room = apply_has_room(apply, APPLY_COST_LEASE);
+    enum err err = lessor_grant(apply->options.lessor, request->id, request->ttl, &ttl);
+    if (err != ERR_OK) {
+        return err == ERR_EXISTS      ? STATUS_LEASE_EXISTS
+               : err == ERR_TOO_LARGE ? STATUS_LEASE_TTL_TOO_LARGE
+                                      : STATUS_LEASE_NOT_FOUND;
     }
-    int64_t least = apply->options.lease_ttl_min;
-    row_put(apply, request->id, request->ttl < least ? least : request->ttl, 0);
-    return STATUS_OK;
+    buf_reset(&apply->scratch);
+    reply_put_uint(&apply->scratch, 2, (uint64_t)request->id);
+    reply_put_uint(&apply->scratch, 3, (uint64_t)ttl);
+    *reply_out =
+        apply__reply(apply, mvcc_revision(apply->options.mvcc), buf_slice(&apply->scratch), arena);
+    return has_room ? STATUS_OK : STATUS_NO_SPACE;
 }
 
-/* The keys of a lease, one after the other, each behind its length. */
-static void keys_of(struct apply *apply, int64_t lease, struct buf *out)
+/* All its keys go in one revision, in their order, which every member must share. */
+static void delete_keys(struct apply *apply, lease_id lease)
 {
-    struct key_range all = key_range_of(slice_of("", 1), slice_of("", 1));
-    struct mvcc_read read;
-    struct slice raw;
-    enum err err = mvcc_read_open(apply->options.mvcc, &all, 0, &read);
-    ASSERT(err == ERR_OK); /* the current revision is never compacted */
-    while (mvcc_read_next(&read, &raw)) {
-        struct mvcc_row row;
-        if (mvcc_row_parse(raw, &row) == ERR_OK && row.lease == lease) {
-            uint8_t len[8];
-            put_be64(len, row.key.len);
-            buf_append(out, len, sizeof(len));
-            buf_append_slice(out, row.key);
-        }
+    struct slice key;
+    mvcc_begin(apply->options.mvcc);
+    while (lessor_first_key(apply->options.lessor, lease, &key)) {
+        buf_reset(&apply->scratch);
+        buf_append_slice(&apply->scratch, key); /* detaching frees the lessor's bytes */
+        struct key_range range = key_range_of(buf_slice(&apply->scratch), SLICE_EMPTY);
+        mvcc_delete(apply->options.mvcc, &range);
+        lessor_attach(apply->options.lessor, range.from, 0); /* the store has told it, too */
     }
-    mvcc_read_close(&read);
+    mvcc_end(apply->options.mvcc);
 }
 
-enum status apply_lease_revoke(struct apply *apply, const Etcdserverpb__LeaseRevokeRequest *request)
+enum status apply_lease_revoke(struct apply *apply, const Etcdserverpb__LeaseRevokeRequest *request,
+                               struct arena *arena, struct slice *reply_out)
 {
-    uint8_t row[8];
-    struct buf keys = {0};
     enum status status = apply__alarm_refuses(apply, 0);
-    if (status == STATUS_OK && !apply__lease_exists(apply, request->id)) {
+    if (status == STATUS_OK && !lessor_has(apply->options.lessor, request->id)) {
         status = STATUS_LEASE_NOT_FOUND;
     }
     if (status != STATUS_OK) {
         return status;
     }
-    keys_of(apply, request->id, &keys);
-    mvcc_begin(apply->options.mvcc);
-    for (size_t at = 0; at < keys.len;) {
-        struct slice key = slice_of(keys.data + at + 8, get_be64(keys.data + at));
-        struct key_range range = key_range_of(key, SLICE_EMPTY);
-        mvcc_delete(apply->options.mvcc, &range);
-        at += 8 + key.len;
-    }
-    mvcc_end(apply->options.mvcc);
-    backend_delete(apply->options.backend, BUCKET_LEASE, row_key(request->id, row));
-    buf_fini(&keys);
+    delete_keys(apply, request->id);
+    lessor_revoke(apply->options.lessor, request->id);
+    *reply_out = apply__reply(apply, mvcc_revision(apply->options.mvcc), SLICE_EMPTY, arena);
     return STATUS_OK;
 }
 
 void apply_lease_checkpoint(struct apply *apply,
-                            const Etcdserverpb__LeaseCheckpointRequest *request,
-                            struct arena *arena)
+                            const Etcdserverpb__LeaseCheckpointRequest *request, bool persists)
 {
     for (size_t i = 0; i < request->n_checkpoints; i++) {
         const Etcdserverpb__LeaseCheckpoint *checkpoint = request->checkpoints[i];
-        uint8_t key[8];
-        struct slice bytes;
-        Leasepb__Lease *row = NULL;
-        if (backend_get(apply->options.backend, BUCKET_LEASE, row_key(checkpoint->id, key),
-                        &bytes) &&
-            pb_decode(arena, &leasepb__lease__descriptor, bytes, &row, NULL) == ERR_OK) {
-            row_put(apply, checkpoint->id, row->ttl, checkpoint->remaining_ttl);
-        }
+        lessor_checkpoint(apply->options.lessor, checkpoint->id, checkpoint->remaining_ttl,
+                          persists);
     }
 }

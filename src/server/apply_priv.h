@@ -29,8 +29,6 @@ enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest
 
 /* What an active alarm forbids: CORRUPT everything, NOSPACE what costs space. */
 enum status apply__alarm_refuses(const struct apply *apply, uint64_t cost);
-/* Compatibility: leases granted by the etcd that wrote this database are known by their rows. */
-bool apply__lease_exists(struct apply *apply, int64_t lease);
 
 /* Header with `revision`, then `body` (which may lie in apply->scratch, and is gone then), into the
  * arena. */

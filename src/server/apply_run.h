@@ -18,6 +18,7 @@
 #include "server/apply.h"
 
 #include "codec/pb.h"
+#include "state/lease.h"
 #include "storage/manual_env.h"
 #include "unit.h"
 
@@ -36,6 +37,7 @@ typedef Etcdserverpb__Compare Compare;
 struct run {
     struct manual_env manual;
     struct backend *backend;
+    struct lessor *lessor;
     struct mvcc *mvcc;
     struct alarms *alarms;
     struct apply *apply;
@@ -51,6 +53,7 @@ static inline void run_options(struct run *run, int64_t quota)
         .mvcc = run->mvcc,
         .backend = run->backend,
         .alarms = run->alarms,
+        .lessor = run->lessor,
         .cluster_id = RUN_CLUSTER,
         .member_id = RUN_MEMBER,
         .quota = quota,
@@ -69,7 +72,12 @@ static inline void run_open(struct run *run)
     manual_env_init(&run->manual, NULL);
     struct backend_options backend = {.env = &run->manual.env, .path = path, .no_sync = true};
     assert_int_equal(backend_open(&backend, &run->backend, &why), ERR_OK);
-    struct mvcc_options mvcc = {.backend = run->backend};
+    struct lessor_options leases = {.backend = run->backend, .ttl_min = 2};
+    assert_int_equal(lessor_open(&leases, &run->lessor, &why), ERR_OK);
+    struct mvcc_options mvcc = {
+        .backend = run->backend,
+        .hooks = {.ctx = run->lessor, .attach = lessor_attach},
+    };
     assert_int_equal(mvcc_open(&mvcc, &run->mvcc, &why), ERR_OK);
     assert_int_equal(alarms_open(run->backend, &run->alarms, &why), ERR_OK);
     run_options(run, INT64_MAX);
@@ -79,9 +87,11 @@ static inline void run_open(struct run *run)
 static inline void run_close(struct run *run)
 {
     mvcc_check(run->mvcc);
+    lessor_check(run->lessor);
     apply_free(&run->apply);
     alarms_close(&run->alarms);
     mvcc_close(&run->mvcc);
+    lessor_close(&run->lessor);
     backend_close(&run->backend);
     arena_fini(&run->arena);
     buf_fini(&run->text);

@@ -193,9 +193,8 @@ TEST(apply, ignore_value_keeps_the_value_and_makes_a_new_version)
 
 static void grant(struct run *run)
 {
-    uint8_t key[8];
-    put_be64(key, RUN_LEASE);
-    backend_put(run->backend, BUCKET_LEASE, slice_of(key, sizeof(key)), SLICE("\x08\x4d\x10\x3c"));
+    int64_t ttl;
+    assert_int_equal(lessor_grant(run->lessor, RUN_LEASE, 60, &ttl), ERR_OK);
 }
 
 TEST(apply, a_lease_must_exist_and_can_be_kept)

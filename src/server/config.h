@@ -195,6 +195,9 @@ struct config {
     bool force_new_cluster;
     bool unsafe_no_fsync;
 
+    /* ---- this program's own ---------------------------------------------------------------- */
+    int64_t snapshot_stall_timeout_ns; /* 0 = never */
+
     /* ---- derived --------------------------------------------------------------------------- */
     uint64_t election_ticks; /* election_ms / heartbeat_ms */
     enum config_compaction_mode compaction_mode;
@@ -261,6 +264,16 @@ const char *config_gate_name(enum config_gate gate);
  *
  * ERR_INVALID with etcd's sentence. The map lives in the configuration. */
 FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, struct errbuf *why);
+
+/* The same for a member that a tool founds, without a configuration. */
+struct config_founding {
+    struct arena *arena; /* of the result */
+    const char *name;
+    const char *initial_cluster;
+    const struct url_list *advertised; /* --initial-advertise-peer-urls */
+};
+FALLIBLE config_check_founding(const struct config_founding *founding, struct url_map *out,
+                               struct errbuf *why);
 
 /* ---- the data directory ------------------------------------------------------------------------
  */

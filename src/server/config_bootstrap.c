@@ -2,6 +2,8 @@
  * directory is indeed empty. */
 #include "server/config_priv.h"
 
+#include "base/gotext.h"
+
 /* ---- the initial cluster
  * ------------------------------------------------------------------------------ */
 
@@ -16,7 +18,7 @@ static bool list_has(const struct url_list *list, const char *text)
 }
 
 /* ["a" "b"], as Go's %q shows a list. */
-static const char *quote_list(const struct config *config, const struct url_list *list)
+static const char *quote_list(const struct config_founding *f, const struct url_list *list)
 {
     struct buf text = {0};
     buf_append_byte(&text, '[');
@@ -24,20 +26,20 @@ static const char *quote_list(const struct config *config, const struct url_list
         buf_printf(&text, "%s\"%s\"", i == 0 ? "" : " ", list->items[i].text);
     }
     buf_append_byte(&text, ']');
-    const char *copy = arena_strndup(&config->priv->arena, buf_cstr(&text), text.len);
+    const char *copy = arena_strndup(f->arena, buf_cstr(&text), text.len);
     buf_fini(&text);
     return copy;
 }
 
 /* Why two lists differ, in netutil's words. Names are not looked up: two names of one address are
  * two URLs to us, where etcd would ask the DNS. */
-static const char *difference(const struct config *config, const struct url_list *advertised,
+static const char *difference(const struct config_founding *f, const struct url_list *advertised,
                               const struct url_list *initial)
 {
-    struct arena *arena = &config->priv->arena;
+    struct arena *arena = f->arena;
     if (advertised->count != initial->count) {
-        return arena_printf(arena, "len(%s) != len(%s)", quote_list(config, advertised),
-                            quote_list(config, initial));
+        return arena_printf(arena, "len(%s) != len(%s)", quote_list(f, advertised),
+                            quote_list(f, initial));
     }
     for (size_t i = 0; i < initial->count; i++) {
         if (strcmp(advertised->items[i].text, initial->items[i].text) != 0) {
@@ -49,7 +51,7 @@ static const char *difference(const struct config *config, const struct url_list
 }
 
 /* "name=url,..." of the URLs in `list` that `other` lacks, or NULL. */
-static const char *missing(const struct config *config, const struct url_list *list,
+static const char *missing(const struct config_founding *f, const struct url_list *list,
                            const struct url_list *other, const char *prefix)
 {
     struct buf text = {0};
@@ -60,32 +62,32 @@ static const char *missing(const struct config *config, const struct url_list *l
         }
     }
     if (text.len > 0) {
-        copy = arena_strndup(&config->priv->arena, buf_cstr(&text), text.len);
+        copy = arena_strndup(f->arena, buf_cstr(&text), text.len);
     }
     buf_fini(&text);
     return copy;
 }
 
 /* ServerConfig.advertiseMatchesCluster. */
-static enum err check_advertised(const struct config *config, const struct url_list *initial,
+static enum err check_advertised(const struct config_founding *f, const struct url_list *initial,
                                  struct errbuf *why)
 {
-    struct arena *arena = &config->priv->arena;
-    const struct url_list *advertised = &config->initial_advertise_peer_urls;
-    const char *reason = difference(config, advertised, initial);
+    struct arena *arena = f->arena;
+    const struct url_list *advertised = f->advertised;
+    const char *reason = difference(f, advertised, initial);
     if (reason == NULL) {
         return ERR_OK;
     }
-    const char *prefix = arena_printf(arena, "%s=", config->name);
-    const char *lacking = missing(config, initial, advertised, prefix);
+    const char *prefix = arena_printf(arena, "%s=", f->name);
+    const char *lacking = missing(f, initial, advertised, prefix);
     if (lacking != NULL) {
         return errf(why, ERR_INVALID,
                     "--initial-cluster has %s but missing from --initial-advertise-peer-urls=%s "
                     "(%s)",
                     lacking, url_list_text(arena, advertised), reason);
     }
-    lacking = missing(config, advertised, initial, "");
-    struct url_map_entry own = {.name = config->name, .urls = *advertised};
+    lacking = missing(f, advertised, initial, "");
+    struct url_map_entry own = {.name = f->name, .urls = *advertised};
     struct url_map map = {.items = &own, .count = 1};
     const char *shown = url_map_text(arena, &map);
     if (lacking != NULL) {
@@ -115,31 +117,45 @@ static bool has_duplicate(const struct url_map *map)
     return false;
 }
 
+FALLIBLE config_check_founding(const struct config_founding *f, struct url_map *out,
+                               struct errbuf *why)
+{
+    struct url_map map;
+    if (url_map_parse(f->arena, slice_str(f->initial_cluster), &map, why) != ERR_OK) {
+        return err_wrap(why, ERR_INVALID, "error setting up initial cluster");
+    }
+    const struct url_map_entry *own = url_map_find(&map, f->name);
+    if (own == NULL) {
+        struct buf quoted = {0};
+        go_quote(slice_str(f->name), &quoted);
+        errf(why, ERR_INVALID, "couldn't find local name %s in the initial cluster configuration",
+             buf_cstr(&quoted));
+        buf_fini(&quoted);
+        return ERR_INVALID;
+    }
+    TRY(check_advertised(f, &own->urls, why));
+    if (has_duplicate(&map)) {
+        return errf(why, ERR_INVALID, "initial cluster %s has duplicate url",
+                    url_map_text(f->arena, &map));
+    }
+    *out = map;
+    return ERR_OK;
+}
+
 FALLIBLE config_bootstrap(const struct config *config, struct url_map *out, struct errbuf *why)
 {
-    struct arena *arena = &config->priv->arena;
-    struct url_map map;
+    struct config_founding founding = {
+        .arena = &config->priv->arena,
+        .name = config->name,
+        .initial_cluster = config->initial_cluster,
+        .advertised = &config->initial_advertise_peer_urls,
+    };
     if (strcmp(config->initial_cluster_state, "existing") == 0) {
         return errf(why, ERR_UNSUPPORTED,
                     "--initial-cluster-state=existing: joining a running cluster is not built yet; "
                     "start with new, or on the member's own data directory");
     }
-    if (url_map_parse(arena, slice_str(config->initial_cluster), &map, why) != ERR_OK) {
-        return err_wrap(why, ERR_INVALID, "error setting up initial cluster");
-    }
-    const struct url_map_entry *own = url_map_find(&map, config->name);
-    if (own == NULL) {
-        return errf(why, ERR_INVALID,
-                    "couldn't find local name %s in the initial cluster configuration",
-                    config__quote(config, config->name));
-    }
-    TRY(check_advertised(config, &own->urls, why));
-    if (has_duplicate(&map)) {
-        return errf(why, ERR_INVALID, "initial cluster %s has duplicate url",
-                    url_map_text(arena, &map));
-    }
-    *out = map;
-    return ERR_OK;
+    return config_check_founding(&founding, out, why);
 }
 
 /* ---- the data directory

@@ -189,7 +189,6 @@ TEST(config_every, what_is_not_built_is_refused_and_names_its_flag)
         "--auth-token jwt,pub-key=x",
         "--auto-compaction-retention 1",
         "--corrupt-check-time 1s",
-        "--bootstrap-defrag-threshold-megabytes 1",
         "--memory-mlock",
         "--enable-pprof",
         "--enable-distributed-tracing",

@@ -127,7 +127,6 @@ static const struct unbuilt {
     {"auto-compaction-retention", compacts_itself,
      "compaction by itself is not built yet; run etcdctl compaction instead"},
     {"corrupt-check-time", differs, "comparing members' data is not built yet"},
-    {"bootstrap-defrag-threshold-megabytes", differs, "defragmentation is not built yet"},
     {"memory-mlock", differs, "locking pages in memory is not built yet"},
     {"enable-pprof", differs, "profiles over HTTP are not built yet; use perf instead"},
     {"enable-distributed-tracing", differs, "traces are not built yet"},

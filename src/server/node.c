@@ -19,6 +19,7 @@ struct slot {
 struct proposal {
     struct raft_payload *payload;
     bool is_wanted;
+    raft_term term; /* 0: any */
 };
 
 struct node {
@@ -137,16 +138,26 @@ static void drive(struct node *node)
 }
 
 /* Gives raft everything that waits, as one batch; keeps it when there is no leader. */
+/* What this member proposes as the leader of a term is worth nothing later. */
+static bool is_out_of_term(const struct proposal *proposal, const struct raft_status *raft)
+{
+    return proposal->term != 0 &&
+           (raft->state != RAFT_LEADER || raft->hard_state.term != proposal->term);
+}
+
 static void propose_all(struct node *node)
 {
     size_t count = 0;
+    struct raft_status raft;
+    raft_status(node->raft, &raft);
     if (node->batch_cap < node->proposal_count) {
         node->batch_cap = node->proposal_cap;
         node->batch = mem_realloc(node->batch, node->batch_cap * sizeof(struct raft_payload *));
     }
     for (size_t i = 0; i < node->proposal_count; i++) {
         struct proposal *proposal = &node->proposals[i];
-        if (proposal->is_wanted && proposal->payload->attached == NULL) {
+        bool is_unwanted = proposal->is_wanted && proposal->payload->attached == NULL;
+        if (is_unwanted || is_out_of_term(proposal, &raft)) {
             raft_payload_unref(&proposal->payload);
             continue;
         }
@@ -254,7 +265,7 @@ void node_free(struct node **node)
 
 /* ---- operations ---------------------------------------------------------------------------- */
 
-void node_propose(struct node *node, struct raft_payload *payload, bool is_wanted)
+static void queue(struct node *node, struct proposal proposal)
 {
     if (node->is_stopping) {
         return;
@@ -264,10 +275,19 @@ void node_propose(struct node *node, struct raft_payload *payload, bool is_wante
         node->proposals =
             mem_realloc(node->proposals, node->proposal_cap * sizeof(struct proposal));
     }
-    node->proposals[node->proposal_count++] = (struct proposal){
-        .payload = raft_payload_ref(payload),
-        .is_wanted = is_wanted,
-    };
+    raft_payload_ref(proposal.payload);
+    node->proposals[node->proposal_count++] = proposal;
+}
+
+void node_propose(struct node *node, struct raft_payload *payload, bool is_wanted)
+{
+    queue(node, (struct proposal){.payload = payload, .is_wanted = is_wanted});
+}
+
+void node_propose_leading(struct node *node, struct raft_payload *payload, raft_term term)
+{
+    ASSERT(term != 0);
+    queue(node, (struct proposal){.payload = payload, .term = term});
 }
 
 void node_read_index(struct node *node, struct slice context)

@@ -51,6 +51,9 @@ bool node_is_idle(const struct node *node);
 /* Queues a proposal; takes its own reference. While there is no leader it waits. Dropped when
  * `payload->attached` has become NULL before raft has seen it and `is_wanted` was given. */
 void node_propose(struct node *node, struct raft_payload *payload, bool is_wanted);
+/* As above, as the leader of `term`: dropped when this member does not lead in that term at the
+ * moment when raft gets it. It is never forwarded to another leader. */
+void node_propose_leading(struct node *node, struct raft_payload *payload, raft_term term);
 /* Asks for a read index; the answer comes through the hook, or never: ask again after a while. */
 void node_read_index(struct node *node, struct slice context);
 

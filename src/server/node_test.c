@@ -197,6 +197,41 @@ static void assert_applied(const struct world *w, size_t at, const char *text)
     assert_true(slice_eq_str(raft_payload_slice(w->applied[at]), text));
 }
 
+/* ---- proposals ------------------------------------------------------------------------------ */
+
+static void propose_leading(struct world *w, const char *text, raft_term term)
+{
+    struct raft_payload *payload = raft_payload_copy(slice_str(text));
+    node_propose_leading(w->node, payload, term);
+    raft_payload_unref(&payload);
+}
+
+/* A revoke by a leader that is none any more is worse than none (etcd #15247). */
+TEST(node, what_was_proposed_as_the_leader_of_a_term_is_dropped_in_another)
+{
+    struct world w;
+    world_open(&w);
+    raft_term term = raft_current_term(node_raft(w.node));
+    propose_leading(&w, "before it leads", term + 1);
+    loop_turn(w.loop, false);
+    settle(&w);
+    world_close(&w);
+    world_lead(&w);
+    term = raft_current_term(node_raft(w.node));
+    propose_leading(&w, "of this term", term);
+    propose_leading(&w, "of an earlier one", term - 1 == 0 ? term + 7 : term - 1);
+    propose_leading(&w, "of a later one", term + 1);
+    propose_and_forget(&w, "of anybody");
+    loop_turn(w.loop, false);
+    settle(&w);
+    loop_turn(w.loop, false);
+    assert_int_equal(w.applied_count, 2);
+    assert_applied(&w, 0, "of this term");
+    assert_applied(&w, 1, "of anybody");
+    assert_int_equal(node_pending(w.node), 0);
+    world_close(&w);
+}
+
 /* ---- durable before applied ------------------------------------------------------------------ */
 
 TEST(node, an_entry_is_applied_only_when_its_write_is_durable)

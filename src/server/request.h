@@ -25,12 +25,20 @@ enum request_kind {
     REQUEST_TXN,
     REQUEST_COMPACT,
     REQUEST_ALARM, /* activate, deactivate */
+    REQUEST_LEASE_GRANT,
+    REQUEST_LEASE_REVOKE,
+    REQUEST_LEASE_CHECKPOINT, /* the member's own */
     /* This member's own state. */
     REQUEST_ALARM_LIST,
     REQUEST_STATUS,
     REQUEST_HASH,
     REQUEST_HASH_KV,
+    REQUEST_DEFRAGMENT,
     REQUEST_MEMBER_LIST,
+    REQUEST_LEASE_LIST,
+    /* The leader's clock: wait until this member is sure to lead, and sometimes for an entry. */
+    REQUEST_LEASE_RENEW,
+    REQUEST_LEASE_TIME_TO_LIVE,
     REQUEST_KIND_COUNT,
 };
 
@@ -77,10 +85,11 @@ struct server_request {
         REQUEST_PROPOSED, /* in the log, not applied */
         REQUEST_REMOVING, /* a physical compaction, applied: its rows are being removed */
         REQUEST_WORKING,  /* a job works on it: cannot be given up */
+        REQUEST_WAITING,  /* for the lessor */
         REQUEST_DONE,
     } state;
     void *attachment; /* the log entry's payload while proposed: a reference */
-    uint64_t index;   /* the read index to wait for */
+    uint64_t index;   /* the read index to wait for; of a waiting renewal, the revision it met */
     struct server_range *range;
     mono_ns handed_at; /* raft has it; 0: not yet, or it needs none */
     mono_ns began_at;  /* when it was its turn to be applied or answered */
@@ -89,6 +98,7 @@ struct server_request {
     /* The answer: when status is STATUS_OK the encoded response message, or, with a fill function,
      * its source. */
     enum status status;
+    const char *text; /* STATUS_TOLD: what happened; in the arena */
     struct slice reply;
     struct reply_source source;
 };

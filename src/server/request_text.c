@@ -162,6 +162,26 @@ void request_text(enum request_kind kind, const void *message, struct buf *out)
         compact_text(message, out);
         buf_append_byte(out, '>');
         break;
+    case REQUEST_LEASE_GRANT: {
+        const Etcdserverpb__LeaseGrantRequest *grant = message;
+        buf_append_str(out, "lease_grant:<");
+        put_int(out, "ttl", grant->ttl);
+        put_int(out, "id", grant->id);
+        buf_append_byte(out, '>');
+        break;
+    }
+    case REQUEST_LEASE_REVOKE: {
+        const Etcdserverpb__LeaseRevokeRequest *revoke = message;
+        buf_append_str(out, "lease_revoke:<");
+        put_int(out, "id", revoke->id);
+        buf_append_byte(out, '>');
+        break;
+    }
+    case REQUEST_LEASE_CHECKPOINT:
+    case REQUEST_LEASE_LIST:
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_ALARM:
     case REQUEST_ALARM_LIST:
     case REQUEST_STATUS:

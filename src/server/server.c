@@ -7,7 +7,8 @@
  *               |        \--> RANGING -----------> DONE   either, when it is a large Range
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
- *               \-> WORKING ---------------------> DONE   hash jobs
+ *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
+ *               \-> QUEUED --> WAITING ----------> DONE   renewals that the lessor holds up
  *
  * finish() puts a request on the finished list; done() is called at the end of the persist phase,
  * before the output of this turn leaves. */
@@ -85,6 +86,9 @@ static uint64_t cost_of(const struct server_request *request)
     if (request->kind == REQUEST_PUT) {
         return apply_cost_put(request->message);
     }
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        return APPLY_COST_LEASE;
+    }
     return request->kind == REQUEST_TXN ? apply_cost_txn(request->message) : 0;
 }
 
@@ -109,7 +113,8 @@ static enum status refuses(struct server *server, const struct server_request *r
     if (raft.hard_state.commit > server->applied + SERVER_APPLY_GAP_MAX) {
         return STATUS_TOO_MANY_REQUESTS;
     }
-    if (!apply_has_room(server->apply, cost_of(request))) {
+    uint64_t cost = cost_of(request);
+    if (!apply_has_room(server->apply, cost) || !server_space_allows(server, request->kind, cost)) {
         server__raise_nospace(server);
         return STATUS_NO_SPACE;
     }
@@ -119,6 +124,9 @@ static enum status refuses(struct server *server, const struct server_request *r
 static void propose(struct server *server, struct server_request *request)
 {
     enum status status = refuses(server, request);
+    if (request->kind == REQUEST_LEASE_GRANT) {
+        lease_desk_choose_id(server->leases, request);
+    }
     struct raft_payload *payload = status == STATUS_OK ? server__encode(server, request) : NULL;
     if (status == STATUS_OK && payload->len > server->config->max_request_bytes) {
         status = STATUS_REQUEST_TOO_LARGE;
@@ -197,6 +205,7 @@ static void on_step(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, step_hook);
     turn_begin(server);
+    lease_desk_advance(server->leases);
     if (!list_empty(&server->reads) && list_empty(&server->reading)) {
         LIST_FOR_EACH (&server->reads, link) {
             struct server_request *request = CONTAINER_OF(link, struct server_request, link);
@@ -211,6 +220,9 @@ static void on_step(struct hook *hook)
 static void on_read_index(void *ctx, raft_index index, struct slice context)
 {
     struct server *server = ctx;
+    if (lease_desk_read_index(server->leases, context)) {
+        return;
+    }
     if (context.len != 8 || get_be64(context.data) != server->read_context) {
         return; /* the answer to an earlier asking */
     }
@@ -287,8 +299,11 @@ static void on_persist(struct hook *hook)
     if (!server->has_campaigned) {
         campaign_alone(server);
     }
+    lease_desk_turn(server->leases);
     run_reads(server);
+    lease_desk_do_due(server->leases);
     call_done(server);
+    server__watch_flush(server);
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
@@ -330,6 +345,7 @@ static void on_tick(struct timer *timer)
     if (!list_empty(&server->reading) && now - server->read_asked >= SERVER_READ_RETRY_NS) {
         ask_read_index(server);
     }
+    lease_desk_tick(server->leases);
     timer_start(server->loop, timer, now + server->config->heartbeat_ms * NS_PER_MS);
 }
 
@@ -340,6 +356,9 @@ static void on_changed(void *ctx, const struct raft_soft_state *state)
     server->leader = state->lead;
     server->is_leader = state->state == RAFT_LEADER;
     apply_set_term(server->apply, raft_current_term(node_raft(server->node)));
+    if (!server->is_leader) {
+        lease_desk_leader_lost(server->leases);
+    }
     server_metrics_leader_changed(server->metrics, state->lead != RAFT_NONE, server->is_leader);
     if (was_led) {
         finish_all(server, &server->reading, STATUS_LEADER_CHANGED);
@@ -386,7 +405,9 @@ static void compaction_committed(void *ctx)
 {
     struct server *server = ctx;
     ASSERT(server->working > 0);
+    ASSERT(server->compact_commits > 0);
     server->working--;
+    server->compact_commits--;
     LIST_FOR_EACH (&server->compacting, link) {
         struct server_request *request = CONTAINER_OF(link, struct server_request, link);
         const Etcdserverpb__CompactionRequest *message = request->message;
@@ -402,6 +423,7 @@ static void on_compacted(void *ctx, int64_t revision)
     UNUSED(revision);
     if (!list_empty(&server->compacting)) {
         server->working++;
+        server->compact_commits++;
         backend_force_commit(server->backend, compaction_committed, server);
     }
 }
@@ -429,17 +451,32 @@ static FALLIBLE refuse_auth(struct server *server, struct errbuf *why)
                 config_backend_path(server->config));
 }
 
+static void on_attach(void *ctx, struct slice key, lease_id lease)
+{
+    lessor_attach(((struct server *)ctx)->lessor, key, lease);
+}
+
 static FALLIBLE open_store(struct server *server, struct errbuf *why)
 {
+    struct lessor_options leases = {
+        .backend = server->backend,
+        .ttl_min = lease_ttl_min(server->config),
+        .seed = env_random_u64(server->options.env),
+    };
     struct mvcc_options options = {
         .backend = server->backend,
         .hash_seed = env_random_u64(server->options.env),
-        .hooks = {.ctx = server, .compacted = on_compacted},
+        .hooks = {.ctx = server,
+                  .attach = on_attach,
+                  .changed = server__watch_changed,
+                  .compacted = on_compacted},
         .compact_batch_limit = (uint32_t)config_compaction_batch_limit(server->config),
         .compact_sleep_ms =
             (uint32_t)(config_compaction_sleep_ns(server->config) / (int64_t)NS_PER_MS),
     };
+    TRY(lessor_open(&leases, &server->lessor, why));
     TRY(mvcc_open(&options, &server->mvcc, why));
+    server__watch_open(server);
     TRY(alarms_open(server->backend, &server->alarms, why));
     TRY(refuse_auth(server, why));
     struct apply_options apply = {
@@ -449,9 +486,10 @@ static FALLIBLE open_store(struct server *server, struct errbuf *why)
         .cluster_id = server->cluster_id,
         .member_id = server->member_id,
         .quota = config_quota(server->config),
-        .lease_ttl_min = lease_ttl_min(server->config),
+        .lessor = server->lessor,
     };
     server->apply = apply_new(&apply);
+    server->leases = lease_desk_new(server);
     server->applied_term = backend_term(server->backend);
     return ERR_OK;
 }
@@ -479,6 +517,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
+    server_space_init(server);
     server->metrics = server_metrics_new(server);
     enum err err = server__boot(server, why);
     if (err == ERR_OK) {
@@ -523,6 +562,7 @@ void server_start(struct server *server)
 static void on_stopping(struct hook *hook)
 {
     struct server *server = CONTAINER_OF(hook, struct server, stop_hook);
+    server_space_stop(server);
     bool is_idle = node_is_idle(server->node) && server->working == 0 &&
                    !server__is_applying(server) && snapshotter_is_idle(server->snapshotter) &&
                    list_empty(&server->finished);
@@ -533,6 +573,7 @@ static void on_stopping(struct hook *hook)
     loop_hook_remove(&server->step_hook);
     loop_hook_remove(&server->persist_hook);
     loop_task_remove(&server->kick_task);
+    server__watch_stop(server);
     server->stopped(server->stopped_ctx);
 }
 
@@ -544,11 +585,13 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     timer_stop(server->loop, &server->tick);
     timer_stop(server->loop, &server->compact_timer);
+    lease_desk_stop(server->leases);
     if (server->is_leader) {
         struct banner_member self = server__banner(server);
         banner_alone(server->config, &self, server->leader);
     }
     node_stop(server->node);
+    backend_defrag_cancel(server->backend);
     finish_all(server, &server->proposed, STATUS_STOPPED);
     finish_all(server, &server->reads, STATUS_STOPPED);
     finish_all(server, &server->reading, STATUS_STOPPED);
@@ -570,9 +613,12 @@ void server_free(struct server **server)
     snapshotter_free(&s->snapshotter);
     node_free(&s->node);
     server__backlog_free(s);
+    lease_desk_free(&s->leases);
     apply_free(&s->apply);
     alarms_close(&s->alarms);
+    server__watch_close(s);
     mvcc_close(&s->mvcc);
+    lessor_close(&s->lessor);
     backend_close(&s->backend);
     member_set_free(&s->members);
     server_metrics_free(&s->metrics);
@@ -582,6 +628,11 @@ void server_free(struct server **server)
 }
 
 /* ---- observers ------------------------------------------------------------------------------ */
+
+bool server_is_defragmenting(const struct server *server)
+{
+    return backend_is_defragmenting(server->backend);
+}
 
 uint64_t server_member_id(const struct server *server)
 {
@@ -596,6 +647,11 @@ uint64_t server_cluster_id(const struct server *server)
 const struct member_set *server_members(const struct server *server)
 {
     return server->members;
+}
+
+struct reply_header server_header(const struct server *server)
+{
+    return apply_header(server->apply);
 }
 
 uint64_t server_leader(const struct server *server)

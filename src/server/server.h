@@ -19,10 +19,12 @@
 #include "base/metrics.h"
 #include "env/loop.h"
 #include "server/config.h"
+#include "server/reply.h"
 #include "server/request.h"
 #include "state/member.h"
 
 struct server;
+struct watch_hub;
 
 struct server_options {
     struct env *env;
@@ -30,6 +32,7 @@ struct server_options {
     const struct config *config;
     struct log log;
     struct metrics *metrics;     /* the server's series are added to it */
+    uint64_t wal_segment_bytes;  /* 0: etcd's; for tests, which cannot fill so many */
     void (*on_ready)(void *ctx); /* once: published, clients may be served */
     void *ctx;
 };
@@ -51,10 +54,32 @@ void server_submit(struct server *server, struct server_request *request);
  * latest when what it started has ended. A write that raft has seen may still happen. */
 void server_cancel(struct server *server, struct server_request *request, enum status why);
 
+/* ---- the database as a file -------------------------------------------------------------------
+ */
+
+/* Pins the database for somebody who reads all of it: everything applied before this call is in the
+ * transaction that pinned() is called with, once and never from inside. It may be read on any
+ * thread (bolt_tx_read_at). The server does not stop, and the file does not shrink, before the end
+ * of the pin. */
+struct server_pin;
+struct bolt_tx;
+typedef void server_pinned_fn(void *ctx, struct bolt_tx *tx);
+struct server_pin *server_pin_begin(struct server *server, server_pinned_fn *pinned, void *ctx);
+/* Before pinned(), too, which then does not come. NULLs; safe on NULL. */
+void server_pin_end(struct server_pin **pin);
+/* Whether the database is being defragmented. */
+bool server_is_defragmenting(const struct server *server);
+
+/* Where streams of watchers are opened (state/watch.h): by the Watch service, and by others that
+ * have to wait for a key. They are closed before server_free(). */
+struct watch_hub *server_watch_hub(struct server *server);
+
 /* ---- observers ------------------------------------------------------------------------------ */
 
 uint64_t server_member_id(const struct server *server);
 uint64_t server_cluster_id(const struct server *server);
+/* The header of a reply that is made outside of the server, with the newest revision. */
+struct reply_header server_header(const struct server *server);
 const struct member_set *server_members(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none */
 bool server_is_leader(const struct server *server);

@@ -13,6 +13,7 @@
 #include "server/server_priv.h"
 
 #include "codec/raftpb.h"
+#include "storage/bolt_sync.h"
 
 #include <inttypes.h>
 
@@ -95,6 +96,25 @@ static FALLIBLE load_snapshot(struct boot *boot)
     return ERR_OK;
 }
 
+/* --bootstrap-defrag-threshold-megabytes */
+static bool wants_defrag(const struct server *server)
+{
+    struct backend_stats stats;
+    uint64_t threshold = server->config->bootstrap_defrag_threshold_megabytes << 20;
+    backend_stats(server->backend, &stats);
+    uint64_t freeable = stats.size - stats.size_in_use;
+    if (threshold == 0) {
+        return false;
+    }
+    bool is_worth_it = freeable >= threshold;
+    LOG_INFO(&server->log, is_worth_it ? "defragmenting" : "Skipping defragmentation",
+             log_str("path", backend_path(server->backend)),
+             log_u64("current-db-size-bytes", stats.size),
+             log_u64("current-db-size-in-use-bytes", stats.size_in_use),
+             log_u64("experimental-bootstrap-defrag-threshold-bytes", threshold));
+    return is_worth_it;
+}
+
 static FALLIBLE open_backend(struct boot *boot)
 {
     struct server *server = boot->server;
@@ -114,10 +134,19 @@ static FALLIBLE open_backend(struct boot *boot)
             (uint32_t)(config_batch_interval_ns(boot->config) / (int64_t)NS_PER_MS),
         .batch_limit = (uint32_t)config_batch_limit(boot->config),
         .no_sync = boot->config->unsafe_no_fsync,
+        .reserve_bytes = SERVER_DB_RESERVE_BYTES,
         .on_commit = server_metrics_committed,
+        .on_space = server_space_backend,
         .ctx = server,
     };
     enum err err = backend_open(&options, &server->backend, boot->why);
+    if (err == ERR_OK && wants_defrag(server)) {
+        backend_close(&server->backend);
+        err = bolt_sync_defrag(boot->disk, path, NULL, NULL, boot->why);
+        if (err == ERR_OK) {
+            err = backend_open(&options, &server->backend, boot->why);
+        }
+    }
     if (err == ERR_LOCKED) {
         return errf(boot->why, ERR_LOCKED,
                     "%s is in use by another process; stop the other server, or choose another "
@@ -143,7 +172,9 @@ static FALLIBLE open_log(struct boot *boot)
         .dir = config_wal_dir(boot->config),
         .unsafe_no_fsync = boot->config->unsafe_no_fsync,
         .synced = server_metrics_wal_synced,
-        .synced_ctx = boot->server,
+        .space_changed = server_space_wal,
+        .ctx = boot->server,
+        .segment_bytes = boot->server->options.wal_segment_bytes,
     };
     struct wal_position start = {.index = boot->snap.index, .term = boot->snap.term};
     TRY(wal_open(&config, start, &boot->wal, &boot->contents, boot->why));
@@ -215,8 +246,8 @@ static FALLIBLE create_log(struct boot *boot)
                                        .cluster_id = boot->server->cluster_id};
     struct buf bytes = {0};
     raftpb_metadata_put(buf_extend(&bytes, raftpb_metadata_size(&metadata)), &metadata);
-    enum err err =
-        wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes), 0, boot->why);
+    enum err err = wal_create(boot->disk, config_wal_dir(boot->config), buf_slice(&bytes),
+                              boot->server->options.wal_segment_bytes, boot->why);
     buf_fini(&bytes);
     return err;
 }

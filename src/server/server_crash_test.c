@@ -235,7 +235,7 @@ TEST(server_crash, in_the_middle_of_an_entry_that_spans_turns_too)
 }
 
 /* The first start: before there is anything to acknowledge. */
-struct founding {
+struct founded_run {
     struct disk *disk;
     const struct config *config;
     unsigned recoveries;
@@ -243,7 +243,7 @@ struct founding {
 
 static void on_founding_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
 {
-    struct founding *f = ctx;
+    struct founded_run *f = ctx;
     UNUSED(op);
     UNUSED(path);
     for (unsigned policy = 0; policy < SIM_CRASH_COUNT; policy++) {
@@ -265,7 +265,7 @@ TEST(server_crash, a_founding_that_was_cut_short_is_taken_up_again)
 {
     struct config *config = world_config("1000");
     struct world w;
-    struct founding f = {.disk = sim_disk_new(), .config = config};
+    struct founded_run f = {.disk = sim_disk_new(), .config = config};
     sim_disk_on_op(f.disk, on_founding_op, &f);
     world_open(&w, config, f.disk);
     world_close(&w);

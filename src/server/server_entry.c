@@ -38,14 +38,24 @@ static uint32_t request_field(enum request_kind kind)
         return 6;
     case REQUEST_COMPACT:
         return 7;
+    case REQUEST_LEASE_GRANT:
+        return 8;
+    case REQUEST_LEASE_REVOKE:
+        return 9;
     case REQUEST_ALARM:
         return 10;
+    case REQUEST_LEASE_CHECKPOINT:
+        return 11;
+    case REQUEST_LEASE_LIST:
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
     case REQUEST_RANGE:
     case REQUEST_TXN_READ:
     case REQUEST_ALARM_LIST:
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;
@@ -74,18 +84,23 @@ struct raft_payload *server__encode(struct server *server, const struct server_r
     return envelope(server, request_field(request->kind), request->encoded);
 }
 
+struct raft_payload *server__encode_own(struct server *server, enum request_kind kind,
+                                        const void *message)
+{
+    struct buf encoded = {0};
+    pb_encode(message, &encoded);
+    struct raft_payload *payload = envelope(server, request_field(kind), buf_slice(&encoded));
+    buf_fini(&encoded);
+    return payload;
+}
+
 struct raft_payload *server__encode_nospace(struct server *server)
 {
     Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
     alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
     alarm.memberid = server->member_id;
     alarm.alarm = ETCDSERVERPB__ALARM_TYPE__NOSPACE;
-    struct buf encoded = {0};
-    pb_encode(&alarm, &encoded);
-    struct raft_payload *payload =
-        envelope(server, request_field(REQUEST_ALARM), buf_slice(&encoded));
-    buf_fini(&encoded);
-    return payload;
+    return server__encode_own(server, REQUEST_ALARM, &alarm);
 }
 
 /* A v2 "PUT path=value". Every scalar is written, as gogo does for proto2. */
@@ -341,6 +356,19 @@ static void apply_v2(struct server *server, const Etcdserverpb__Request *request
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
+/* Compatibility: from cluster version 3.6 on, or when asked to. A cluster of one keeps them always:
+ * what each member does at an entry is told by the membership at that entry. */
+static bool keeps_checkpoints(const struct server *server)
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    const char *version = member_set_cluster_version(server->members);
+    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
+           server__is_alone(server) ||
+           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
+            (major > 3 || (major == 3 && minor >= 6)));
+}
+
 static enum status dispatch(struct server *server, enum request_kind kind, const void *message,
                             struct arena *arena, struct slice *reply)
 {
@@ -353,13 +381,24 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
         return apply_compact(server->apply, message, arena, reply);
     case REQUEST_ALARM:
         return apply_alarm(server->apply, message, arena, reply);
+    case REQUEST_LEASE_GRANT:
+        return apply_lease_grant(server->apply, message, arena, reply);
+    case REQUEST_LEASE_REVOKE:
+        return apply_lease_revoke(server->apply, message, arena, reply);
+    case REQUEST_LEASE_CHECKPOINT:
+        apply_lease_checkpoint(server->apply, message, keeps_checkpoints(server));
+        return STATUS_OK;
     case REQUEST_DELETE_RANGE: /* server_delete.c */
+    case REQUEST_LEASE_LIST:
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
     case REQUEST_RANGE:
     case REQUEST_TXN_READ:
     case REQUEST_ALARM_LIST:
     case REQUEST_STATUS:
     case REQUEST_HASH:
     case REQUEST_HASH_KV:
+    case REQUEST_DEFRAGMENT:
     case REQUEST_MEMBER_LIST:
     case REQUEST_KIND_COUNT:
         break;
@@ -464,17 +503,6 @@ static void apply_attached(struct server *server, struct server_request *request
     server__finish(server, request, status);
 }
 
-/* Compatibility: from cluster version 3.6 on, or when asked to. */
-static bool keeps_checkpoints(const struct server *server)
-{
-    unsigned major = 0;
-    unsigned minor = 0;
-    const char *version = member_set_cluster_version(server->members);
-    return server->config->gates[CONFIG_GATE_LEASE_CHECKPOINT_PERSIST] ||
-           (sscanf(version, "%u.%u", &major, &minor) == 2 &&
-            (major > 3 || (major == 3 && minor >= 6)));
-}
-
 /* A request that nobody here waits for. */
 static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaftRequest *request,
                           raft_index index)
@@ -492,13 +520,12 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     } else if (request->alarm != NULL) {
         apply_request(server, NULL, REQUEST_ALARM, request->alarm, arena, &reply);
     } else if (request->lease_grant != NULL) {
-        UNUSED(apply_lease_grant(server->apply, request->lease_grant));
+        apply_request(server, NULL, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
     } else if (request->lease_revoke != NULL) {
-        UNUSED(apply_lease_revoke(server->apply, request->lease_revoke));
+        apply_request(server, NULL, REQUEST_LEASE_REVOKE, request->lease_revoke, arena, &reply);
     } else if (request->lease_checkpoint != NULL) {
-        if (keeps_checkpoints(server)) {
-            apply_lease_checkpoint(server->apply, request->lease_checkpoint, arena);
-        }
+        apply_request(server, NULL, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena,
+                      &reply);
     } else if (request->range != NULL || request->authenticate != NULL ||
                request->auth_status != NULL || request->auth_user_get != NULL ||
                request->auth_user_list != NULL || request->auth_role_get != NULL ||

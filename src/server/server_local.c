@@ -184,6 +184,19 @@ void server__run_read(struct server *server, struct server_request *request)
     case REQUEST_HASH_KV:
         run_hash(server, request);
         return;
+    case REQUEST_DEFRAGMENT:
+        server__defragment(server, request);
+        return;
+    case REQUEST_LEASE_LIST:
+        server__lease_list(server, request);
+        return;
+    case REQUEST_LEASE_RENEW:
+    case REQUEST_LEASE_TIME_TO_LIVE:
+        lease_desk_run(server->leases, request);
+        return;
+    case REQUEST_LEASE_GRANT:
+    case REQUEST_LEASE_REVOKE:
+    case REQUEST_LEASE_CHECKPOINT:
     case REQUEST_PUT:
     case REQUEST_DELETE_RANGE:
     case REQUEST_TXN:

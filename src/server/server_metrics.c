@@ -10,9 +10,18 @@ static const double disk_bounds[] = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0
 static const double apply_bounds[] = {0.0001, 0.0002, 0.0004, 0.0008,  0.0016,  0.0032, 0.0064,
                                       0.0128, 0.0256, 0.0512, 0.1024,  0.2048,  0.4096, 0.8192,
                                       1.6384, 3.2768, 6.5536, 13.1072, 26.2144, 52.4288};
+static const double defrag_bounds[] = {0.1,  0.2,  0.4,  0.8,   1.6,   3.2,  6.4,
+                                       12.8, 25.6, 51.2, 102.4, 204.8, 409.6};
+static const double snapshot_bounds[] = {0.01,  0.02,  0.04,   0.08,   0.16,  0.32,
+                                         0.64,  1.28,  2.56,   5.12,   10.24, 20.48,
+                                         40.96, 81.92, 163.84, 327.68, 655.36};
 static const double stall_bounds[LOOP_STALL_BUCKETS - 1] = {
     0.000016, 0.000032, 0.000064, 0.000128, 0.000256, 0.000512, 0.001024, 0.002048,
     0.004096, 0.008192, 0.016384, 0.032768, 0.065536, 0.131072, 0.262144};
+
+static const double ttl_bounds[LEASE_TTL_BUCKETS - 1] = {
+    1,    2,    4,     8,     16,    32,     64,     128,    256,     512,     1024,    2048,
+    4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152, 4194304, 8388608};
 
 struct server_metrics {
     struct server *server;
@@ -21,6 +30,9 @@ struct server_metrics {
     struct histogram *backend_commit;
     struct histogram *snap_fsync;
     struct histogram *snap_save;
+    struct histogram *defrag;
+    struct metric *defrag_inflight;
+    struct histogram *snapshot;
     struct histogram *stall;
     struct metric *stall_max;
     struct metric *units_max;
@@ -46,6 +58,11 @@ struct server_metrics {
     struct metric *compact_revision;
     struct metric *compacted_keys;
     struct metric *open_reads;
+    struct metric *leases_granted;
+    struct metric *leases_revoked;
+    struct metric *leases_renewed;
+    struct metric *leases_expired;
+    struct histogram *lease_ttls;
     struct metric *cluster_version;
     struct metric *id;
 };
@@ -87,6 +104,21 @@ static void collect_store(struct server_metrics *m)
     metric_set(m->db_in_use, (double)backend.size_in_use);
 }
 
+static void collect_leases(struct server_metrics *m)
+{
+    struct lessor_stats stats;
+    lessor_stats(m->server->lessor, &stats);
+    metric_set(m->leases_granted, (double)stats.granted);
+    metric_set(m->leases_revoked, (double)stats.revoked);
+    metric_set(m->leases_renewed, (double)stats.renewed);
+    metric_set(m->leases_expired, (double)stats.expired);
+    for (size_t i = 0; i < LEASE_TTL_BUCKETS; i++) {
+        m->lease_ttls->counts[i] = stats.ttl_counts[i];
+    }
+    m->lease_ttls->count = stats.granted;
+    m->lease_ttls->sum = (double)stats.ttl_sum;
+}
+
 static void collect_stalls(struct server_metrics *m)
 {
     const struct loop_stats *stats = loop_stats(m->server->loop);
@@ -110,6 +142,7 @@ static void collect(void *ctx)
         return;
     }
     collect_store(m);
+    collect_leases(m);
     collect_stalls(m);
     raft_status(node_raft(server->node), &raft);
     wal_stats(node_wal(server->node), &wal);
@@ -155,6 +188,16 @@ static void add_disk(struct server_metrics *m)
                                    "The latency distributions of fsync called by snap.");
     m->snap_save = disk_histogram(s, "etcd_debugging_snap_save_total_duration_seconds",
                                   "The total latency distributions of save called by snapshot.");
+    m->defrag = metrics_histogram(s->options.metrics, "etcd_disk_backend_defrag_duration_seconds",
+                                  "The latency distribution of backend defragmentation.", "",
+                                  defrag_bounds, ARRAY_LEN(defrag_bounds));
+    m->defrag_inflight = gauge(s, "etcd_disk_defrag_inflight",
+                               "Whether or not defrag is active on the member. 1 means active, 0 "
+                               "means not.");
+    m->snapshot =
+        metrics_histogram(s->options.metrics, "etcd_disk_backend_snapshot_duration_seconds",
+                          "The latency distribution of backend snapshots.", "", snapshot_bounds,
+                          ARRAY_LEN(snapshot_bounds));
     m->stall = metrics_histogram(s->options.metrics, "etcdc_loop_stall_seconds",
                                  "How long one turn held the event loop.", "", stall_bounds,
                                  ARRAY_LEN(stall_bounds));
@@ -220,6 +263,22 @@ static void add_store(struct server_metrics *m)
                           "The number of currently open read transactions");
 }
 
+static void add_leases(struct server_metrics *m)
+{
+    struct server *s = m->server;
+    m->leases_granted =
+        counter(s, "etcd_debugging_lease_granted_total", "The total number of granted leases.");
+    m->leases_revoked =
+        counter(s, "etcd_debugging_lease_revoked_total", "The total number of revoked leases.");
+    m->leases_renewed = counter(s, "etcd_debugging_lease_renewed_total",
+                                "The number of renewed leases seen by the leader.");
+    m->leases_expired = counter(s, "etcd_debugging_server_lease_expired_total",
+                                "The total number of expired leases.");
+    m->lease_ttls = metrics_histogram(s->options.metrics, "etcd_debugging_lease_ttl_total",
+                                      "Bucketed histogram of lease TTLs.", "", ttl_bounds,
+                                      ARRAY_LEN(ttl_bounds));
+}
+
 struct server_metrics *server_metrics_new(struct server *server)
 {
     struct server_metrics *m = NEW(struct server_metrics);
@@ -227,6 +286,7 @@ struct server_metrics *server_metrics_new(struct server *server)
     add_disk(m);
     add_server(m);
     add_store(m);
+    add_leases(m);
     metrics_on_collect(server->options.metrics, collect, m);
     return m;
 }
@@ -291,4 +351,22 @@ void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns)
 {
     histogram_observe(metrics->snap_fsync, (double)took_ns / (double)NS_PER_SEC);
     histogram_observe(metrics->snap_save, (double)took_ns / (double)NS_PER_SEC);
+}
+
+void server_metrics_defragmenting(struct server_metrics *metrics)
+{
+    metric_set(metrics->defrag_inflight, 1);
+}
+
+void server_metrics_defragmented(struct server_metrics *m, uint64_t took_ns, bool ok)
+{
+    if (ok) {
+        histogram_observe(m->defrag, (double)took_ns / (double)NS_PER_SEC);
+    }
+    metric_set(m->defrag_inflight, server_is_defragmenting(m->server));
+}
+
+void server_metrics_snapshot_read(struct server_metrics *metrics, uint64_t took_ns)
+{
+    histogram_observe(metrics->snapshot, (double)took_ns / (double)NS_PER_SEC);
 }

@@ -8,6 +8,8 @@
 #include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
+#include "state/lease.h"
+#include "state/watch.h"
 #include "storage/snap.h"
 
 /* Entries that may be committed and not applied before writes are refused (etcd's gap). */
@@ -29,14 +31,28 @@
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
 
+/* The database's file is kept this much longer than it is: enough for deletes, a compaction and the
+ * alarm's own row on a full disk. */
+#define SERVER_DB_RESERVE_BYTES ((uint64_t)4 << 20)
+
 struct server_units {
     uint64_t apply;
     uint64_t reads;
     uint64_t sources;
 };
 
+struct lease_desk;
 struct server_metrics;
+struct server_watch;
 struct snapshotter;
+
+/* What the last report of each said (server_space.c). */
+struct server_space {
+    enum wal_space wal;
+    enum backend_space backend;
+    bool is_snapshot_short;
+    struct timer retry;
+};
 
 /* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
  * and its rows are not sealed, before its end; the entries behind it wait. */
@@ -67,10 +83,13 @@ struct server {
 
     struct member_set *members;
     struct backend *backend;
+    struct lessor *lessor;
     struct mvcc *mvcc;
+    struct server_watch *watch;
     struct alarms *alarms;
     struct apply *apply;
     struct node *node;
+    struct lease_desk *leases;
     struct snapshotter *snapshotter;
     struct server_metrics *metrics;
 
@@ -101,6 +120,7 @@ struct server {
     uint64_t units_max;           /* the most that a turn has spent */
     size_t source_askers;         /* sources asked in this turn */
     size_t source_shares;         /* in the last */
+    size_t compact_commits;       /* the latter among them */
     uint64_t read_context;        /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -108,6 +128,7 @@ struct server {
     struct timer tick; /* timeouts, publishing, retries */
     struct timer compact_timer;
     bool nospace_proposed; /* our alarm is in the log */
+    struct server_space space;
 
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -129,6 +150,14 @@ void server__raise_nospace(struct server *server);
 void server__ready(struct server *server);
 void server__compact_soon(struct server *server);
 struct node_hooks server__node_hooks(struct server *server);
+/* The only member. */
+static inline bool server__is_alone(const struct server *server)
+{
+    const struct raft_conf_state *state = &server->conf_state;
+    return state->voters.count == 1 && state->voters.ids[0] == server->member_id &&
+           state->voters_outgoing.count == 0 && state->learners.count == 0 &&
+           state->learners_next.count == 0;
+}
 static inline struct banner_member server__banner(const struct server *server)
 {
     return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
@@ -162,8 +191,37 @@ struct raft_payload *server__encode_nospace(struct server *server);
 void server__conf_state_json(const struct raft_conf_state *state, struct buf *out);
 void server__member_rows_put(struct server *server, const struct member *member);
 
+/* A member's own request, of kind `kind`. */
+struct raft_payload *server__encode_own(struct server *server, enum request_kind kind,
+                                        const void *message);
+
+/* server_lease.c: the leader's duties towards leases, and what waits for it (docs/notes/lease.md)
+ */
+struct lease_desk *lease_desk_new(struct server *server);
+void lease_desk_free(struct lease_desk **desk);
+void lease_desk_stop(struct lease_desk *desk);
+/* In each turn: at its beginning; after what is committed was applied; after the reads. */
+void lease_desk_advance(struct lease_desk *desk);
+void lease_desk_turn(struct lease_desk *desk);
+void lease_desk_do_due(struct lease_desk *desk);
+void lease_desk_tick(struct lease_desk *desk);
+/* This member does not lead any more. */
+void lease_desk_leader_lost(struct lease_desk *desk);
+/* The answer to a read index; false when it was not asked for here. */
+bool lease_desk_read_index(struct lease_desk *desk, struct slice context);
+/* Chooses an id for a grant without one. */
+void lease_desk_choose_id(struct lease_desk *desk, struct server_request *request);
+/* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
+void lease_desk_run(struct lease_desk *desk, struct server_request *request);
+
+/* server_lease_list.c: REQUEST_LEASE_LIST */
+void server__lease_list(struct server *server, struct server_request *request);
+
 /* server_local.c */
 void server__run_read(struct server *server, struct server_request *request);
+
+/* server_maintenance.c */
+void server__defragment(struct server *server, struct server_request *request);
 
 /* server_delete.c */
 /* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
@@ -194,6 +252,29 @@ void snapshotter_free(struct snapshotter **snapshotter);
 /* After entries were applied: starts a snapshot when one is due. */
 void snapshotter_applied(struct snapshotter *snapshotter);
 bool snapshotter_is_idle(const struct snapshotter *snapshotter);
+/* One that did not fit on the disk is begun again. */
+void snapshotter_retry(struct snapshotter *snapshotter);
+/* One that waits for the database is forgotten. */
+void snapshotter_give_up(struct snapshotter *snapshotter);
+
+/* server_space.c */
+void server_space_init(struct server *server);
+void server_space_stop(struct server *server);
+/* Reports: of the log, the database and the snapshotter. */
+void server_space_wal(enum wal_space space, void *ctx);
+void server_space_backend(void *ctx, enum backend_space space, const char *why);
+void server_space_snapshot(struct server *server, bool is_short, const char *why);
+/* May a client's write go on that costs so much of the quota? */
+bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost);
+
+/* server_watch.c */
+void server__watch_open(struct server *server);
+void server__watch_stop(struct server *server);
+void server__watch_close(struct server *server); /* every stream is closed */
+void server__watch_changed(void *ctx, int64_t revision, const struct mvcc_change *changes,
+                           size_t count);
+/* What this turn has changed goes to those who watch. */
+void server__watch_flush(struct server *server);
 
 /* server_metrics.c */
 struct server_metrics *server_metrics_new(struct server *server);
@@ -206,5 +287,8 @@ void server_metrics_wal_synced(uint64_t sync_ns, uint64_t bytes, void *ctx);
 struct backend_commit;
 void server_metrics_committed(void *ctx, const struct backend_commit *commit);
 void server_metrics_snap_saved(struct server_metrics *metrics, uint64_t took_ns);
+void server_metrics_defragmenting(struct server_metrics *metrics);
+void server_metrics_defragmented(struct server_metrics *metrics, uint64_t took_ns, bool ok);
+void server_metrics_snapshot_read(struct server_metrics *metrics, uint64_t took_ns);
 
 #endif

@@ -19,6 +19,7 @@ struct world {
     const struct config *config;
     struct metrics *metrics;
     struct server *server;
+    uint64_t segment_bytes; /* of the log; 0: etcd's */
     bool is_ready;
     bool is_stopped;
 };
@@ -92,11 +93,12 @@ static inline void world_on_stopped(void *ctx)
     w->is_stopped = true;
 }
 
-/* Opens and starts, and does not wait. */
-static inline void world_start(struct world *w, const struct config *config, struct disk *disk)
+/* Opens and starts, and does not wait. False with a sentence when it is refused: then there is
+ * nothing to close. */
+static inline bool world_try(struct world *w, const struct config *config, struct disk *disk,
+                             uint64_t segment_bytes, struct errbuf *why)
 {
-    struct errbuf why = {""};
-    *w = (struct world){.disk = disk, .config = config};
+    *w = (struct world){.disk = disk, .config = config, .segment_bytes = segment_bytes};
     w->env = sim_env_new(3, disk);
     w->loop = loop_new(w->env);
     w->metrics = metrics_new();
@@ -106,13 +108,26 @@ static inline void world_start(struct world *w, const struct config *config, str
         .config = config,
         .log = config_log(config),
         .metrics = w->metrics,
+        .wal_segment_bytes = segment_bytes,
         .on_ready = world_on_ready,
         .ctx = w,
     };
-    if (server_open(&options, &w->server, &why) != ERR_OK) {
-        fail_msg("%s", why.text);
+    if (server_open(&options, &w->server, why) != ERR_OK) {
+        metrics_free(&w->metrics);
+        loop_free(&w->loop);
+        sim_env_free(&w->env);
+        return false;
     }
     server_start(w->server);
+    return true;
+}
+
+static inline void world_start(struct world *w, const struct config *config, struct disk *disk)
+{
+    struct errbuf why = {""};
+    if (!world_try(w, config, disk, 0, &why)) {
+        fail_msg("%s", why.text);
+    }
 }
 
 static inline void world_wait_ready(struct world *w)
@@ -123,10 +138,19 @@ static inline void world_wait_ready(struct world *w)
     assert_true(w->is_ready);
 }
 
+static inline void world_open_small(struct world *w, const struct config *config, struct disk *disk,
+                                    uint64_t segment_bytes)
+{
+    struct errbuf why = {""};
+    if (!world_try(w, config, disk, segment_bytes, &why)) {
+        fail_msg("%s", why.text);
+    }
+    world_wait_ready(w);
+}
+
 static inline void world_open(struct world *w, const struct config *config, struct disk *disk)
 {
-    world_start(w, config, disk);
-    world_wait_ready(w);
+    world_open_small(w, config, disk, 0);
 }
 
 static inline void world_stop(struct world *w)
@@ -157,14 +181,16 @@ static inline void world_restart(struct world *w)
 {
     const struct config *config = w->config;
     struct disk *disk = w->disk;
+    uint64_t segment_bytes = w->segment_bytes;
     world_close(w);
-    world_open(w, config, disk);
+    world_open_small(w, config, disk, segment_bytes);
 }
 
 /* The invariants of everything below. */
 static inline void world_check(struct world *w)
 {
     mvcc_check(w->server->mvcc);
+    lessor_check(w->server->lessor);
     backend_check(w->server->backend);
     raft_check(node_raft(w->server->node));
     wal_check(node_wal(w->server->node));

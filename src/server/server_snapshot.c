@@ -8,6 +8,9 @@
  *   4. raft forgets entries, but for the last --snapshot-catchup-entries, and the WAL lets go of
  *      segments that hold nothing newer
  *
+ * A .snap file that does not fit on a full disk is made again later (server_space.c); until then
+ * the log keeps everything.
+ *
  * So a crash between any two leaves either an orphan file, which the next start removes, or a
  * record whose file is there. Old files and segments are purged every 30 seconds on the pool. */
 #include "server/server_priv.h"
@@ -20,6 +23,8 @@ struct snapshotter {
     struct server *server;
     raft_index last_index; /* of the newest snapshot */
     bool is_busy;
+    bool is_committing; /* busy, and waits for the database */
+    bool is_short;      /* the last one did not fit on the disk */
 
     /* The one being made. */
     struct wal_snapshot record;
@@ -73,6 +78,13 @@ static void save_run(struct job *job)
 static void save_done(struct job *job)
 {
     struct snapshotter *s = CONTAINER_OF(job, struct snapshotter, save_job);
+    s->is_short = s->save_err == ERR_NOSPACE;
+    server_space_snapshot(s->server, s->is_short, s->why.text);
+    if (s->is_short) { /* nothing of it is left; the log is kept as long as there is none */
+        s->is_busy = false;
+        buf_reset(&s->document);
+        return;
+    }
     if (s->save_err != ERR_OK) {
         fatal("cannot save a snapshot: %s; make room or repair the disk, then start again",
               s->why.text);
@@ -84,6 +96,7 @@ static void save_done(struct job *job)
 static void committed(void *ctx)
 {
     struct snapshotter *s = ctx;
+    s->is_committing = false;
     s->began = env_now_mono(s->server->options.env);
     s->save_job = (struct job){.run = save_run, .done = save_done};
     executor_submit(s->server->options.env->pool, &s->save_job);
@@ -92,7 +105,7 @@ static void committed(void *ctx)
 void snapshotter_applied(struct snapshotter *s)
 {
     struct server *server = s->server;
-    if (s->is_busy || server->is_stopping ||
+    if (s->is_busy || s->is_short || server->is_stopping ||
         server->applied - s->last_index <= server->config->snapshot_count) {
         return;
     }
@@ -115,7 +128,24 @@ void snapshotter_applied(struct snapshotter *s)
         .conf_state = s->record.conf_state,
         .data = buf_slice(&s->document),
     };
+    s->is_committing = true;
     backend_force_commit(server->backend, committed, s);
+}
+
+void snapshotter_retry(struct snapshotter *s)
+{
+    if (s->is_short && !s->is_busy) {
+        s->is_short = false;
+        snapshotter_applied(s);
+    }
+}
+
+void snapshotter_give_up(struct snapshotter *s)
+{
+    if (s->is_committing) {
+        s->is_committing = false;
+        s->is_busy = false;
+    }
 }
 
 bool snapshotter_is_idle(const struct snapshotter *s)

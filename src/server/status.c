@@ -21,6 +21,8 @@ static const struct status_row rows[STATUS_COUNT] = {
                                 "etcdserver: mvcc: required revision is a future revision"},
     [STATUS_NO_SPACE] = {GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"},
     [STATUS_LEASE_NOT_FOUND] = {GRPC_NOT_FOUND, "etcdserver: requested lease not found"},
+    [STATUS_LEASE_EXISTS] = {GRPC_FAILED_PRECONDITION, "etcdserver: lease already exists"},
+    [STATUS_LEASE_TTL_TOO_LARGE] = {GRPC_OUT_OF_RANGE, "etcdserver: too large lease TTL"},
     [STATUS_REQUEST_TOO_LARGE] = {GRPC_INVALID_ARGUMENT, "etcdserver: request is too large"},
     /* Known in rpctypes as ResourceExhausted, and Unknown on the wire: the error is not mapped. */
     [STATUS_TOO_MANY_REQUESTS] = {GRPC_UNKNOWN, "etcdserver: too many requests"},
@@ -30,6 +32,7 @@ static const struct status_row rows[STATUS_COUNT] = {
     [STATUS_STOPPED] = {GRPC_UNAVAILABLE, "etcdserver: server stopped"},
     [STATUS_TIMEOUT] = {GRPC_UNAVAILABLE, "etcdserver: request timed out"},
     [STATUS_CORRUPT] = {GRPC_DATA_LOSS, "etcdserver: corrupt cluster"},
+    [STATUS_TOLD] = {GRPC_UNKNOWN, "etcdserver: failed"},
 };
 
 const struct status_row *status_row(enum status status)

@@ -23,6 +23,8 @@ enum status {
     STATUS_FUTURE_REVISION,
     STATUS_NO_SPACE,
     STATUS_LEASE_NOT_FOUND,
+    STATUS_LEASE_EXISTS,
+    STATUS_LEASE_TTL_TOO_LARGE,
     STATUS_REQUEST_TOO_LARGE,
     STATUS_TOO_MANY_REQUESTS,
     STATUS_NO_LEADER,
@@ -31,6 +33,7 @@ enum status {
     STATUS_STOPPED,
     STATUS_TIMEOUT,
     STATUS_CORRUPT,
+    STATUS_TOLD, /* the request's own text: what the system said about a file */
     STATUS_COUNT,
 };
 

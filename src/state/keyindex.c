@@ -314,6 +314,7 @@ static void place_remove(struct keyindex *index, struct keyindex_place *place)
 struct keyindex *keyindex_new(void)
 {
     struct keyindex *index = NEW(struct keyindex);
+    slab_init(&index->slabs);
     index->root = keyindex__node_new(index, true);
     index->depth = 1;
     return index;
@@ -338,6 +339,7 @@ void keyindex_free(struct keyindex **index)
     }
     subtree_free(*index, (*index)->root);
     ASSERT((*index)->stats.bytes == 0);
+    slab_fini(&(*index)->slabs);
     mem_free(*index);
     *index = NULL;
 }
@@ -366,11 +368,7 @@ static void place_advance(struct keyindex *index, struct keyindex_place *place, 
     struct key_count before = record_count(record);
     ASSERT(revision_cmp(rev, (struct revision){record->mod, record->sub}) > 0);
     keyindex__record_push(index, record);
-    record->mod = rev.main;
-    record->sub = rev.sub;
-    record->create = create;
-    record->version = version;
-    record->row_len = row_len;
+    keyindex__record_set(index, record, rev, create, version, row_len);
     index->stats.revisions++;
     place_set_live(place, row_len > 0);
     place_count(index, place, before, record_count(record));
@@ -380,11 +378,7 @@ static void place_create(struct keyindex *index, struct keyindex_place *place, s
                          struct revision rev, int64_t create, int64_t version, uint32_t row_len)
 {
     struct keyindex_record *record = keyindex__record_new(index, key);
-    record->mod = rev.main;
-    record->sub = rev.sub;
-    record->create = create;
-    record->version = version;
-    record->row_len = row_len;
+    keyindex__record_set(index, record, rev, create, version, row_len);
     index->stats.revisions++;
     place_insert(index, place, record);
 }
@@ -401,8 +395,8 @@ void keyindex_put_at(struct keyindex *index, struct keyindex_place *place, struc
     const struct keyindex_record *record = place_record(place);
     SLOW_ASSERT(slice_eq(key, record_key(record)));
     bool is_live = record_is_live(record);
-    place_advance(index, place, rev, is_live ? record->create : rev.main,
-                  is_live ? record->version + 1 : 1, row_len);
+    place_advance(index, place, rev, is_live ? record_create(record) : rev.main,
+                  is_live ? record_version(record) + 1 : 1, row_len);
 }
 
 void keyindex_tombstone_at(struct keyindex *index, struct keyindex_place *place,
@@ -461,7 +455,7 @@ void keyindex_drop(struct keyindex *index, struct slice key, struct revision rev
         return;
     }
     index->stats.revisions--;
-    if (record->history != NULL) {
+    if (keyindex__record_revs(record) > 1) {
         keyindex__record_shift(index, record);
         return;
     }
@@ -479,6 +473,22 @@ bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
     return place.is_found && keyindex__record_get(place_record(&place), at, out);
 }
 
+/* The position of the first revision with main >= from. */
+static uint32_t first_rev_from(const struct keyindex_record *record, uint32_t count, int64_t from)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (keyindex__record_rev(record, middle).main < from) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t from,
                         keyindex_rev_fn *each, void *ctx)
 {
@@ -488,10 +498,11 @@ void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t 
         return;
     }
     const struct keyindex_record *record = place_record(&place);
-    for (uint32_t i = 0; i < keyindex__record_revs(record); i++) {
+    uint32_t count = keyindex__record_revs(record);
+    for (uint32_t i = first_rev_from(record, count, from); i < count; i++) {
         struct keyindex_old rev = keyindex__record_rev(record, i);
         struct revision revision = {.main = rev.main, .sub = rev.sub};
-        if (rev.main >= from && !each(ctx, revision, rev.row_len == 0)) {
+        if (!each(ctx, revision, rev.row_len == 0)) {
             return;
         }
     }
@@ -707,6 +718,8 @@ static void record_check(const struct keyindex_record *record, struct keyindex_s
             ASSERT(before.row_len > 0 || rev.row_len > 0);
         }
     }
+    ASSERT(record_is_live(record) == (record_version(record) > 0));
+    ASSERT(record_create(record) <= record->mod);
     seen->keys_known++;
     seen->revisions += count;
     seen->key_bytes += record->key_len;
@@ -752,6 +765,7 @@ void keyindex_check(const struct keyindex *index)
     ASSERT(index->stats.keys_known == seen.keys_known);
     ASSERT(index->stats.revisions == seen.revisions);
     ASSERT(index->stats.key_bytes == seen.key_bytes);
+    slab_check(&index->slabs);
     struct keyindex_iter iter;
     struct key_range all = {.kind = KEY_FROM};
     struct key_version version;

@@ -3,6 +3,7 @@
 #ifndef STATE_KEYINDEX_PRIV_H
 #define STATE_KEYINDEX_PRIV_H
 
+#include "base/slab.h"
 #include "state/keyindex.h"
 
 /* One revision of a key that is not its newest. */
@@ -12,9 +13,13 @@ struct keyindex_old {
     uint32_t row_len; /* 0: a tombstone */
 };
 
-/* revs[first .. first + count) are the older revisions, ascending. Compaction takes them from the
+/* What most keys do not need. create and version are the newest revision's.
+ *
+ * revs[first .. first + count) are the older revisions, ascending. Compaction takes them from the
  * front, so `first` moves and the array is shifted only when half of it is gone. */
 struct keyindex_history {
+    int64_t create;
+    int64_t version;
     uint32_t first;
     uint32_t count;
     uint32_t cap;
@@ -22,18 +27,17 @@ struct keyindex_history {
     struct keyindex_old revs[];
 };
 
-/* A key: 44 bytes and the key itself. */
+/* A key: 28 bytes and the key itself. Without a history the newest revision is the only one and
+ * either the key's first, so that create is mod and version is 1, or a tombstone. */
 struct keyindex_record {
-    struct keyindex_history *history; /* NULL while the newest revision is the only one */
+    struct keyindex_history *history;
     int64_t mod;
-    int64_t create;
-    int64_t version;
     uint32_t sub;
     uint32_t row_len; /* 0: deleted */
     uint32_t key_len;
     uint8_t key[];
 };
-_Static_assert(offsetof(struct keyindex_record, key) == 44, "the record of a key stays small");
+_Static_assert(offsetof(struct keyindex_record, key) == 28, "the record of a key stays small");
 
 /* 64, so that a word says which keys of a leaf live. */
 #define NODE_CAP 64
@@ -70,6 +74,7 @@ struct keyindex {
     uint64_t epoch;             /* changes of the tree's shape */
     struct key_count total;
     struct keyindex_stats stats;
+    struct slab_pool slabs; /* records and short histories */
 };
 
 static inline struct slice record_key(const struct keyindex_record *record)
@@ -80,12 +85,24 @@ static inline bool record_is_live(const struct keyindex_record *record)
 {
     return record->row_len > 0;
 }
+static inline int64_t record_create(const struct keyindex_record *record)
+{
+    return record->history != NULL ? record->history->create
+                                   : (record_is_live(record) ? record->mod : 0);
+}
+static inline int64_t record_version(const struct keyindex_record *record)
+{
+    return record->history != NULL ? record->history->version : record_is_live(record);
+}
 
 struct keyindex_record *keyindex__record_new(struct keyindex *index, struct slice key);
 void keyindex__record_free(struct keyindex *index, struct keyindex_record *record);
 /* Moves the newest revision to the history, to make place for another. */
 void keyindex__record_push(struct keyindex *index, struct keyindex_record *record);
-/* Takes the oldest revision of the history away. */
+/* Sets the newest revision. create and version are 0 for a tombstone, whose row_len is 0. */
+void keyindex__record_set(struct keyindex *index, struct keyindex_record *record,
+                          struct revision rev, int64_t create, int64_t version, uint32_t row_len);
+/* Takes the oldest revision of the history, which has one, away. */
 void keyindex__record_shift(struct keyindex *index, struct keyindex_record *record);
 /* As of `at`: false when the key does not exist then. */
 bool keyindex__record_get(const struct keyindex_record *record, int64_t at,

@@ -174,7 +174,7 @@ TEST(keyindex, counts_are_exact_over_many_keys_and_orders_of_insertion)
         assert_int_equal(count.wire_bytes, 19800 * 102);
         struct keyindex_stats stats;
         keyindex_stats(index, &stats);
-        assert_in_range((stats.bytes - stats.key_bytes) / (uint64_t)keys, 44, 110);
+        assert_in_range((stats.bytes - stats.key_bytes) / (uint64_t)keys, 28, 80);
         keyindex_free(&index);
     }
 }

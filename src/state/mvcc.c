@@ -5,6 +5,7 @@
 #define CHANGES_CAP_MIN 16
 /* A transaction with more changes does not leave its memory behind, nor is it let go of at once. */
 #define CHANGES_KEEP 4096
+#define RESTORE_MAPPED_MAX ((uint64_t)16 << 20) /* what opening a store may keep resident of it */
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -58,6 +59,7 @@ struct restore {
     struct errbuf *why;
     enum err err;
     struct revision last; /* row seen; {1, 0} before the first */
+    uint64_t mapped;      /* bytes of rows since the file's pages were let go of */
     bool has_leases;
 };
 
@@ -72,6 +74,10 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
         restore->err = errf(restore->why, ERR_CORRUPT,
                             "bucket key has a key of %zu bytes that is no revision", key.len);
         return false;
+    }
+    if (mvcc__is_bump(value, is_tombstone) && revision_cmp(rev, restore->last) > 0) {
+        restore->last = rev;
+        return true;
     }
     bool is_row = mvcc_row_parse(value, &row) == ERR_OK && row.key.len > 0;
     if (!is_row || value.len > UINT32_MAX) {
@@ -93,6 +99,11 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
     keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
                      is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
     restore->last = rev;
+    restore->mapped += value.len;
+    if (restore->mapped > RESTORE_MAPPED_MAX) {
+        restore->mapped = 0;
+        backend_forget_pages(store->backend);
+    }
     restore->has_leases = restore->has_leases || row.lease != 0;
     if (restore->has_leases && store->options.hooks.attach != NULL) {
         store->options.hooks.attach(store->options.hooks.ctx, row.key,
@@ -127,6 +138,7 @@ static FALLIBLE restore(struct mvcc *store, struct errbuf *why)
     TRY(read_marker(store, FINISHED_COMPACT, &store->finished, why));
     TRY(read_marker(store, SCHEDULED_COMPACT, &scheduled, why));
     backend_scan_rows(store->backend, (struct revision){0}, restore_row, &state);
+    backend_forget_pages(store->backend);
     TRY(state.err);
     store->revision = state.last.main;
     if (store->revision < store->finished) {
@@ -433,6 +445,16 @@ bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
     return true;
 }
 
+bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvcc_row *out)
+{
+    struct key_version version;
+    if (at < store->compact || !keyindex_get(store->index, key, at, &version)) {
+        return false;
+    }
+    mvcc__parse(store, version.mod, row_at(store, version.mod), out);
+    return true;
+}
+
 FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
                         struct mvcc_read *read)
 {
@@ -562,11 +584,35 @@ static bool history_row(void *ctx, struct slice key, struct slice value)
     return history->each(history->ctx, rev, is_tombstone, value);
 }
 
-void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
+void mvcc_history_from(struct mvcc *store, struct revision from, mvcc_history_fn *each, void *ctx)
 {
     struct history history = {.store = store, .each = each, .ctx = ctx};
-    struct revision first = {.main = from < 0 ? 0 : from};
-    backend_scan_rows(store->backend, first, history_row, &history);
+    backend_scan_rows(store->backend, from, history_row, &history);
+}
+
+void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx)
+{
+    mvcc_history_from(store, (struct revision){.main = from < 0 ? 0 : from}, each, ctx);
+}
+
+struct key_history {
+    struct mvcc *store;
+    mvcc_history_fn *each;
+    void *ctx;
+};
+
+static bool key_history_rev(void *ctx, struct revision rev, bool is_tombstone)
+{
+    struct key_history *history = ctx;
+    struct slice row = is_tombstone ? SLICE_EMPTY : row_at(history->store, rev);
+    return history->each(history->ctx, rev, is_tombstone, row);
+}
+
+void mvcc_key_history(struct mvcc *store, struct slice key, int64_t from, mvcc_history_fn *each,
+                      void *ctx)
+{
+    struct key_history history = {.store = store, .each = each, .ctx = ctx};
+    keyindex_revisions(store->index, key, from, key_history_rev, &history);
 }
 
 /* ---- observers --------------------------------------------------------------------------------
@@ -604,6 +650,9 @@ static bool check_row(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     enum err err = revision_decode(key, &check->rev, &check->is_tombstone);
     ASSERT(err == ERR_OK);
+    if (mvcc__is_bump(value, check->is_tombstone)) {
+        return true;
+    }
     mvcc__parse(check->store, check->rev, value, &row);
     ASSERT(check->is_tombstone || row.mod == check->rev.main);
     check->is_known = false;

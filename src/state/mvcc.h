@@ -124,6 +124,10 @@ bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *
 /* The row of a put at exactly `rev`, for prev_kv. False when compaction has taken it. */
 bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out);
 
+/* The row of `key` as of revision `at`, for prev_kv. False when the key did not live then, and when
+ * `at` is below the compact revision. */
+bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvcc_row *out);
+
 /* A read of a range at a revision. Embed it; open, perhaps measure, next …, close. Rows come in
  * key order. It may live over turns of the loop when paused before each return to it; until it is
  * closed, compaction removes nothing it could still read. */
@@ -172,6 +176,11 @@ void mvcc_read_pause(struct mvcc_read *read);
  * slice begins at the revision behind the last whole one. */
 typedef bool mvcc_history_fn(void *ctx, struct revision rev, bool is_delete, struct slice row);
 void mvcc_history(struct mvcc *store, int64_t from, mvcc_history_fn *each, void *ctx);
+/* The same from a sub revision on: to go on inside of a large transaction. */
+void mvcc_history_from(struct mvcc *store, struct revision from, mvcc_history_fn *each, void *ctx);
+/* The changes of one key only, found through the index. The row of a delete is empty. */
+void mvcc_key_history(struct mvcc *store, struct slice key, int64_t from, mvcc_history_fn *each,
+                      void *ctx);
 
 /* ---- compaction ----------------------------------------------------------------------------- */
 

@@ -99,6 +99,9 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     }
     state->visited++;
     state->last = rev;
+    if (mvcc__is_bump(value, is_tombstone)) {
+        return true;
+    }
     mvcc__parse(store, rev, value, &row);
     if (!keyindex_is_kept(store->index, row.key, rev, store->target)) {
         state->doomed[state->count++] = (struct doomed){

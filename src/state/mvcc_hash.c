@@ -103,6 +103,11 @@ static void newest_fini(struct newest_map *map)
 static bool row_open(struct mvcc_hash *hash, struct slice key, struct slice value,
                      struct revision *rev_out, bool *tombstone_out, struct mvcc_row *out)
 {
+    *out = (struct mvcc_row){0};
+    if (revision_decode(key, rev_out, tombstone_out) == ERR_OK &&
+        mvcc__is_bump(value, *tombstone_out)) {
+        return true;
+    }
     if (revision_decode(key, rev_out, tombstone_out) != ERR_OK ||
         mvcc_row_parse(value, out) != ERR_OK || out->key.len == 0 || out->key.len > UINT32_MAX) {
         hash->err = errf(&hash->why, ERR_CORRUPT, "bucket key has a row that is no key-value");
@@ -129,6 +134,10 @@ static bool find_newest(void *ctx, struct slice key, struct slice value)
     struct mvcc_row row;
     if (!row_open(find->hash, key, value, &rev, &is_tombstone, &row) || rev.main > find->at) {
         return false;
+    }
+    if (mvcc__is_bump(value, is_tombstone)) {
+        find->hash->map.live++;
+        return true;
     }
     newest_set(&find->hash->map, key_hash(find->hash, row.key), row.key, rev, is_tombstone);
     return true;
@@ -164,7 +173,7 @@ static bool hash_row(void *ctx, struct slice key, struct slice value)
     if (!row_open(hash, key, value, &rev, &is_tombstone, &row) || rev.main > hash->revision) {
         return false;
     }
-    if (is_hashed(hash, rev, is_tombstone, row.key)) {
+    if (mvcc__is_bump(value, is_tombstone) || is_hashed(hash, rev, is_tombstone, row.key)) {
         hash->crc = crc32c(hash->crc, key.data, key.len);
         hash->crc = crc32c(hash->crc, value.data, value.len);
     }

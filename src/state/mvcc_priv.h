@@ -42,6 +42,12 @@ struct mvcc {
 };
 
 /* The row parts that must be there, or the sentence and the end. */
+/* A row without bytes only carries a revision: a restore that bumps the store's revision writes it
+ * (etcdutl --bump-revision). It stands for no key, and compaction leaves it. */
+static inline bool mvcc__is_bump(struct slice raw, bool is_tombstone)
+{
+    return raw.len == 0 && !is_tombstone;
+}
 void mvcc__parse(const struct mvcc *store, struct revision rev, struct slice raw,
                  struct mvcc_row *out);
 /* After mvcc_open() has read the two markers. */

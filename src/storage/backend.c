@@ -6,6 +6,9 @@
  *               heard of, its batches leave the pending set and the pinned tree moves to a state
  *               that has them, in the same breath: a read never misses a row or sees two.
  *
+ *   waiting     the last commit met a full disk and has changed nothing; its batches are still
+ *               pending, and after a while they are tried again, without sealing more
+ *
  * Between backend_begin() and backend_end() neither a seal nor a commit starts; what asks for one
  * then is served by backend_end(). */
 #include "storage/backend_priv.h"
@@ -16,9 +19,9 @@
 
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
-#define MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
-#define KEY_FILL 90                   /* percent: revisions only grow */
-#define FREE_SLICE 16384              /* rows let go of at once: a full batch, some 0.2 ms */
+#define FORGET_NS (10 * NS_PER_SEC) /* between two times that commits let go of mapped pages */
+#define RETRY_MS 1000               /* between two tries of a commit that met a full disk */
+#define FREE_SLICE 16384            /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -58,7 +61,7 @@ const char *backend_path(const struct backend *backend)
 /* ---- the pinned tree --------------------------------------------------------------------------
  */
 
-static void tree_pin(struct backend *backend)
+void backend__tree_pin(struct backend *backend)
 {
     bolt_read_end(&backend->tree);
     backend->tree = bolt_read_begin(backend->db);
@@ -205,7 +208,7 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
         struct bolt_bucket *bucket;
         TRY(bolt_bucket(bolt_root(tx), slice_str(bucket_names[i]), &bucket));
         if (is_key) {
-            bolt_bucket_set_fill(bucket, KEY_FILL);
+            bolt_bucket_set_fill(bucket, BACKEND_FILL_ASCENDING);
             TRY(write_rows(batch, bucket));
         } else {
             TRY(write_map(&batch->map[i], bucket));
@@ -214,13 +217,13 @@ static FALLIBLE write_batch(const struct batch *batch, struct bolt_tx *tx)
     return ERR_OK;
 }
 
-static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
+static FALLIBLE commit_batches(struct backend *backend, size_t count, struct errbuf *why)
 {
     struct bolt_tx *tx;
     FAILPOINT(beforeStartDBTxn);
     TRY(bolt_write_begin(backend->db, &tx, why));
     FAILPOINT(afterStartDBTxn);
-    for (size_t i = 0; i < backend->commit_batch_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         enum err err = write_batch(backend->commit_batch[i], tx);
         if (err != ERR_OK) {
             errf(why, err, "%s", bolt_tx_why(tx));
@@ -234,14 +237,41 @@ static FALLIBLE commit_batches(struct backend *backend, struct errbuf *why)
     return ERR_OK;
 }
 
-/* On the executor. */
+/* Each commit reads a few pages of the tree, and the kernel maps their neighbours with them: they
+ * would add up to the whole file. On the executor, because letting go of 100,000 pages takes
+ * milliseconds; seldom, because a busy reader has to map its pages again. */
+static void forget_maybe(struct backend *backend)
+{
+    mono_ns now = env_now_mono(backend->options.env);
+    if (now - backend->forgotten_at < FORGET_NS) {
+        return;
+    }
+    backend->forgotten_at = now;
+    struct bolt_tx *tx = bolt_read_begin(backend->db);
+    bolt_tx_forget_pages(tx);
+    bolt_read_end(&tx);
+}
+
+/* On the executor. What does not fit at once may fit in parts: pages that the first part frees take
+ * the second. */
 static void commit_run(struct job *job)
 {
     struct backend *backend = CONTAINER_OF(job, struct backend, job);
+    struct bolt_stats stats;
     backend->commit_err = ERR_OK;
-    if (backend->commit_batch_count > 0) {
-        backend->commit_err = commit_batches(backend, &backend->commit_why);
+    for (size_t count = backend->commit_batch_count; count > 0; count /= 2) {
+        backend->commit_err = commit_batches(backend, count, &backend->commit_why);
+        if (backend->commit_err != ERR_NOSPACE) {
+            backend->commit_batch_count = count;
+            forget_maybe(backend);
+            break;
+        }
     }
+    if (backend->commit_err == ERR_OK) {
+        backend->commit_err = bolt_restore_reserve(backend->db, &backend->commit_why);
+    }
+    bolt_stats(backend->db, &stats);
+    backend->commit_is_short = stats.is_short;
 }
 
 static void call_waiters(struct backend *backend)
@@ -260,8 +290,11 @@ static void call_waiters(struct backend *backend)
 
 static void drop_committed(struct backend *backend)
 {
+    backend->commit_ops = 0;
     for (size_t i = 0; i < backend->commit_batch_count; i++) {
         struct batch *batch = backend->commit_batch[i];
+        backend->commit_ops += batch->ops;
+        backend->commit_sequence = batch->sequence;
         list_del(&batch->link);
         backend->batch_count--;
         backend__unref_batch(backend, batch);
@@ -269,17 +302,53 @@ static void drop_committed(struct backend *backend)
     backend->commit_batch_count = 0;
 }
 
+static void tell_space(struct backend *backend)
+{
+    enum backend_space space = backend->commit_err == ERR_NOSPACE ? BACKEND_SPACE_OUT
+                               : backend->commit_is_short         ? BACKEND_SPACE_LOW
+                                                                  : BACKEND_SPACE_OK;
+    if (space == backend->space) {
+        return;
+    }
+    backend->space = space;
+    if (backend->options.on_space != NULL && !backend->is_closing) {
+        const char *why =
+            space == BACKEND_SPACE_OUT ? backend->commit_why.text : backend->options.path;
+        backend->options.on_space(backend->options.ctx, space, why);
+    }
+}
+
+/* The batches of a commit that did not fit are as pending as before. Without a loop, who next asks
+ * for a commit tries again. */
+static void commit_put_off(struct backend *backend)
+{
+    struct loop *loop = backend->options.loop;
+    backend->is_committing = false;
+    backend->is_due = true;
+    backend->is_waiting = !backend->is_closing;
+    tell_space(backend);
+    if (loop != NULL && backend->is_waiting) {
+        timer_start(loop, &backend->timer, loop_now(loop) + RETRY_MS * NS_PER_MS);
+    }
+}
+
 /* On the loop, after commit_run(). */
 static void commit_finish(struct backend *backend)
 {
+    if (backend->commit_err == ERR_NOSPACE) {
+        commit_put_off(backend);
+        return;
+    }
     if (backend->commit_err != ERR_OK) {
         fatal("the database cannot be written: %s; what was not written is in the log and comes "
               "back at the next start, once the disk is well and has space",
               backend->commit_why.text);
     }
     backend->is_committing = false;
+    backend->is_due = backend->is_due || backend->space == BACKEND_SPACE_OUT; /* what waited */
+    tell_space(backend);
     if (backend->commit_batch_count > 0) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         drop_committed(backend);
         backend->commit_count++;
         if (backend->options.on_commit != NULL) {
@@ -298,7 +367,9 @@ static void commit_prepare(struct backend *backend)
 {
     ASSERT(!backend->is_committing);
     ASSERT(!backend->is_applying);
-    backend__seal(backend);
+    if (backend->space != BACKEND_SPACE_OUT || backend->batch_count == 1) {
+        backend__seal(backend);
+    }
     backend->is_committing = true;
     backend->is_due = false;
     backend->commit_batch_count = 0;
@@ -326,11 +397,11 @@ static bool wants_commit(const struct backend *backend)
            backend->open->ops >= backend->options.batch_limit;
 }
 
-/* Starts a commit if one is wanted and nothing stands in its way. */
-static void commit_maybe(struct backend *backend)
+void backend__commit_maybe(struct backend *backend)
 {
-    bool is_barred = backend->is_committing || backend->is_applying || backend->is_closing;
-    if (is_barred || !wants_commit(backend)) {
+    bool is_barred = backend->is_committing || backend->is_applying || backend->is_closing ||
+                     backend->is_waiting;
+    if (is_barred || !wants_commit(backend) || backend__defrag_turn(backend)) {
         return;
     }
     commit_prepare(backend);
@@ -353,14 +424,17 @@ static void commit_done(struct job *job)
 {
     struct backend *backend = CONTAINER_OF(job, struct backend, job);
     commit_finish(backend);
-    commit_maybe(backend);
+    backend__defrag_turn(backend);
+    backend__defrag_tidy(backend);
+    backend__commit_maybe(backend);
 }
 
 static void interval_passed(struct timer *timer)
 {
     struct backend *backend = CONTAINER_OF(timer, struct backend, timer);
+    backend->is_waiting = false;
     backend->is_due = true;
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
 }
 
 /* After every write. */
@@ -368,7 +442,7 @@ static void wrote(struct backend *backend)
 {
     timer_maybe(backend);
     if (backend->open->ops >= backend->options.batch_limit) {
-        commit_maybe(backend);
+        backend__commit_maybe(backend);
     }
 }
 
@@ -381,7 +455,22 @@ void backend_force_commit(struct backend *backend, backend_done_fn *done, void *
     waiter->done = done;
     waiter->ctx = ctx;
     list_add_tail(&backend->waiters, &waiter->link);
-    commit_maybe(backend);
+    backend->is_waiting = backend->is_waiting && backend->options.loop != NULL;
+    backend__commit_maybe(backend);
+}
+
+void backend_retry(struct backend *backend)
+{
+    backend->is_due = backend->is_due || backend->space != BACKEND_SPACE_OK;
+    backend__commit_maybe(backend);
+}
+
+void backend_forget_waiters(struct backend *backend)
+{
+    LIST_FOR_EACH (&backend->waiters, link) {
+        list_del(link);
+        mem_free(CONTAINER_OF(link, struct commit_waiter, link));
+    }
 }
 
 /* ---- life -------------------------------------------------------------------------------------
@@ -468,6 +557,7 @@ static void backend_free(struct backend *backend)
         loop_task_remove(&backend->free_task);
     }
     bolt_read_end(&backend->tree);
+    backend__defrag_close(backend);
     bolt_close(&backend->db);
     chunk_pool_fini(&backend->pool);
     buf_fini(&backend->conf_state);
@@ -496,14 +586,15 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     struct bolt_options bolt = {
         .no_freelist_sync = true,
         .no_sync = options->no_sync,
-        .initial_map_size = MAP_SIZE,
+        .initial_map_size = BACKEND_MAP_SIZE,
+        .reserve_bytes = options->reserve_bytes,
     };
     enum err err = bolt_open(options->env->disk, options->path, &bolt, &backend->db, why);
     if (err == ERR_OK) {
         err = ensure_buckets(backend->db, why);
     }
     if (err == ERR_OK) {
-        tree_pin(backend);
+        backend__tree_pin(backend);
         err = load_meta(backend, why);
     }
     if (err == ERR_OK) {
@@ -514,6 +605,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
         return err;
     }
     batch_open(backend);
+    backend__defrag_open(backend);
     backend->executor = env_executor_new(options->env, "backend", 1);
     *out = backend;
     return ERR_OK;
@@ -533,11 +625,13 @@ void backend_close(struct backend **out)
     backend->is_closing = true;
     executor_close(&backend->executor);
     ASSERT(!backend->is_committing);
+    backend->space = BACKEND_SPACE_OK; /* one last try, with everything */
     do {
         commit_prepare(backend);
         commit_run(&backend->job);
         commit_finish(backend);
-    } while (wants_commit(backend));
+    } while (wants_commit(backend) && backend->space != BACKEND_SPACE_OUT);
+    backend_forget_waiters(backend);
     backend_free(backend);
     *out = NULL;
 }
@@ -556,7 +650,12 @@ void backend_end(struct backend *backend, uint64_t index, uint64_t term)
     ASSERT(backend->is_applying);
     backend->is_applying = false;
     backend_set_consistent_index(backend, index, term);
-    commit_maybe(backend);
+    backend__commit_maybe(backend);
+}
+
+enum backend_space backend_space(const struct backend *backend)
+{
+    return backend->space;
 }
 
 bool backend_is_applying(const struct backend *backend)
@@ -710,9 +809,20 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
     backend_scan(backend, BUCKET_KEY, revision_encode(from, false, key), SLICE_EMPTY, each, ctx);
 }
 
+void backend_forget_pages(struct backend *backend)
+{
+    bolt_tx_forget_pages(backend->tree);
+}
+
 struct bolt_tx *backend_snapshot_begin(struct backend *backend)
 {
     return bolt_read_begin(backend->db);
+}
+
+void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx)
+{
+    bolt_read_end(tx);
+    backend__defrag_tidy(backend);
 }
 
 /* ---- observers --------------------------------------------------------------------------------

@@ -19,7 +19,9 @@
  * Threads:   the loop thread; a view may be read on any one thread.
  * Failure:   a commit that fails, and a damaged page met by a read, end the process with a
  *            sentence (fatal()): the kernel may have dropped the pages it could not write, so a
- *            second try could falsely succeed. */
+ *            second try could falsely succeed. A full disk is another matter: bolt meets it before
+ *            it writes anything, so the rows stay pending, the owner is told (on_space), and the
+ *            commit is tried again until there is room (docs/notes/out-of-space.md). */
 #ifndef STORAGE_BACKEND_H
 #define STORAGE_BACKEND_H
 
@@ -53,6 +55,13 @@ struct backend_commit {
     uint64_t total_ns; /* from handing over to hearing back: etcd_disk_backend_commit_duration */
 };
 
+/* How much room there is on the disk, in the order of trouble. */
+enum backend_space {
+    BACKEND_SPACE_OK,
+    BACKEND_SPACE_LOW, /* commits use up the file's reserve: take nothing large any more */
+    BACKEND_SPACE_OUT, /* the last commit did not fit: rows gather in memory */
+};
+
 struct backend_options {
     struct env *env;
     struct loop *loop;          /* for the batch interval; NULL: commit when full or asked */
@@ -60,7 +69,10 @@ struct backend_options {
     uint32_t batch_interval_ms; /* 0: 100 */
     uint32_t batch_limit;       /* ops in a batch; 0: 10000 */
     bool no_sync;               /* --unsafe-no-fsync */
+    uint64_t reserve_bytes;     /* allocated in the file ahead of need; 0: none */
     void (*on_commit)(void *ctx, const struct backend_commit *commit); /* may be NULL */
+    /* It has changed; `why` names the file. May be NULL. */
+    void (*on_space)(void *ctx, enum backend_space space, const char *why);
     void *ctx;
 };
 
@@ -71,7 +83,9 @@ struct backend_options {
  * ERR_IO        the system refused (or another error of the disk) */
 FALLIBLE backend_open(const struct backend_options *options, struct backend **out,
                       struct errbuf *why);
-/* Commits what is pending, waits for that, and frees. No view may be open. Safe on NULL. */
+/* Commits what is pending, waits for that, and frees. No view may be open. Safe on NULL. What does
+ * not fit on a full disk is dropped: its entries are in the log and are applied again at the next
+ * start. */
 void backend_close(struct backend **backend);
 
 /* ---- applying an entry --------------------------------------------------------------------- */
@@ -145,12 +159,37 @@ void backend_scan_rows(struct backend *backend, struct revision from, backend_ea
  * backend_begin/end it covers what that entry has still to write, too. Never calls from inside. */
 typedef void backend_done_fn(void *ctx);
 void backend_force_commit(struct backend *backend, backend_done_fn *done, void *ctx);
+/* Forgets whom backend_force_commit() would call: for a stop that cannot wait for space. */
+void backend_forget_waiters(struct backend *backend);
+/* Looks whether there is room again; nothing while there is no lack of it. A commit looks, too. */
+void backend_retry(struct backend *backend);
+enum backend_space backend_space(const struct backend *backend);
+
+/* Lets go of the file's pages that reading has made resident. For whoever has read very much on
+ * end; the commits do it every few seconds for what they have touched themselves. */
+void backend_forget_pages(struct backend *backend);
 
 /* The newest committed state, for streaming a snapshot of the file while writes go on
- * (bolt_tx_read_at): force a commit first, begin in its callback. Ended with bolt_read_end(), on
- * any thread, before backend_close(). */
+ * (bolt_tx_read_at, on any thread): force a commit first, begin in its callback. End it before
+ * backend_close(). */
 struct bolt_tx;
 struct bolt_tx *backend_snapshot_begin(struct backend *backend);
+void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx); /* NULLs; safe on NULL */
+
+/* ---- defragmenting -------------------------------------------------------------------------- */
+
+/* Rewrites the file without holes while everything goes on, and calls done() on the loop thread,
+ * never from inside. Who asks while one is under way gets another one afterwards. On failure the
+ * old file is the database as before, and `why` (valid during the call) says what went wrong:
+ *
+ * ERR_NOSPACE, ERR_IO, …   the new file could not be made
+ * ERR_CORRUPT              the old one is damaged
+ * ERR_CLOSED               canceled, or the backend is closed */
+typedef void backend_defrag_fn(void *ctx, enum err err, const char *why);
+void backend_defrag(struct backend *backend, backend_defrag_fn *done, void *ctx);
+/* Gives up, soon: one that is about to replace the file still does. */
+void backend_defrag_cancel(struct backend *backend);
+bool backend_is_defragmenting(const struct backend *backend);
 
 /* ---- observers ------------------------------------------------------------------------------ */
 

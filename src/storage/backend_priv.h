@@ -1,5 +1,5 @@
-/* Inside the backend: batches (backend_batch.c), merged scans and views (backend_view.c) and the
- * rest (backend.c). */
+/* Inside the backend: batches (backend_batch.c), merged scans and views (backend_view.c),
+ * defragmentation (backend_defrag.c) and the rest (backend.c). */
 #ifndef STORAGE_BACKEND_PRIV_H
 #define STORAGE_BACKEND_PRIV_H
 
@@ -145,8 +145,11 @@ struct backend {
     uint64_t view_count;
     uint64_t commit_count;
 
+    struct defrag *defrag; /* backend_defrag.c's */
+
     /* The commit in flight: the executor's from submit to done. */
     struct job job;
+    mono_ns forgotten_at; /* bolt_tx_forget_pages(), by the executor */
     bool is_committing;
     mono_ns commit_start;
     uint64_t commit_ops;
@@ -155,9 +158,30 @@ struct backend {
     size_t commit_batch_count;
     enum err commit_err;
     struct errbuf commit_why;
+    bool commit_is_short;     /* the file's reserve is being used up */
+    enum backend_space space; /* as the last commit found it */
+    bool is_waiting;          /* out of space, and the time of the next try has not come */
 };
 
 bool backend__seal(struct backend *backend);
 void backend__unref_batch(struct backend *backend, struct batch *batch);
+/* Moves the pinned tree to the newest committed state. */
+void backend__tree_pin(struct backend *backend);
+/* Starts a commit if one is wanted and nothing stands in its way. */
+void backend__commit_maybe(struct backend *backend);
+
+/* ---- defragmenting (backend_defrag.c) --------------------------------------------------------
+ */
+
+#define BACKEND_MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
+#define BACKEND_FILL_ASCENDING 90             /* percent: revisions only grow, and so do copies */
+
+void backend__defrag_open(struct backend *backend);
+/* No reader of an older file may be left. */
+void backend__defrag_close(struct backend *backend);
+/* Goes on with a defragmentation that waited for a commit to end. True: no commit may begin now. */
+bool backend__defrag_turn(struct backend *backend);
+/* After a reader has ended: closes files that nobody needs any more. */
+void backend__defrag_tidy(struct backend *backend);
 
 #endif

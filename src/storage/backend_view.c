@@ -267,6 +267,7 @@ void backend_view_end(struct backend_view **view)
     }
     ASSERT((*view)->backend->view_count > 0);
     (*view)->backend->view_count--;
+    backend__defrag_tidy((*view)->backend);
     mem_free(*view);
     *view = NULL;
 }

@@ -299,12 +299,42 @@ void bolt_close(struct bolt **db)
     mem_free(done);
 }
 
+static FALLIBLE move_file(struct bolt *db, const char *path, bool *has_moved_out,
+                          struct errbuf *why)
+{
+    TRY(disk_rename(db->disk, db->path, path, why));
+    *has_moved_out = true;
+    mem_free(db->path);
+    mem_free(db->file->path);
+    db->path = mem_strdup(path);
+    db->file->path = mem_strdup(path);
+    char *folder = folder_of(path);
+    enum err err = disk_sync_dir(db->disk, folder, why);
+    mem_free(folder);
+    return err;
+}
+
+FALLIBLE bolt_rename(struct bolt *db, const char *path, uint64_t map_size, bool *has_moved_out,
+                     struct errbuf *why)
+{
+    ASSERT(db->writer == NULL);
+    ASSERT(bolt_readers(db) == 0);
+    *has_moved_out = false;
+    db->options.initial_map_size = map_size;
+    TRY(bolt__map_extend(db, map_size, why));
+    /* The state has to know the new map: its own may be the one that was replaced. */
+    struct bolt_meta meta = atomic_load(&db->current)->meta;
+    bolt__view_publish(db, &meta);
+    bolt__views_reclaim(db);
+    return move_file(db, path, has_moved_out, why);
+}
+
 uint32_t bolt_page_size(const struct bolt *db)
 {
     return db->page_size;
 }
 
-static uint64_t readers_count(const struct bolt *db)
+uint64_t bolt_readers(const struct bolt *db)
 {
     uint64_t count = 0;
     for (const struct bolt_slots *block = &db->slots; block != NULL;
@@ -323,5 +353,6 @@ void bolt_stats(const struct bolt *db, struct bolt_stats *out)
     out->pending_pages = db->free.pending_count;
     out->file_size = db->file_size;
     out->map_size = db->map_size;
-    out->readers = readers_count(db);
+    out->readers = bolt_readers(db);
+    out->is_short = db->is_short;
 }

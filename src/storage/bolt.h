@@ -18,7 +18,9 @@
  * Failure:   a damaged file gives ERR_CORRUPT and a sentence naming file and page, never a crash:
  *            nothing read from the file is used before it is checked. An input/output error while
  *            committing leaves the file at its last committed state and the object refusing
- *            further writes, because after a failed sync nobody knows what is on the disk. */
+ *            further writes, because after a failed sync nobody knows what is on the disk. A full
+ *            disk is met before anything is written: the commit is undone and may be tried again.
+ */
 #ifndef STORAGE_BOLT_H
 #define STORAGE_BOLT_H
 
@@ -46,6 +48,7 @@ struct bolt_options {
     bool no_map;               /* read with pread even where the disk can map */
     uint32_t page_size;        /* bytes, of a new file: a power of two in 1024..65536; 0: 4096 */
     uint64_t initial_map_size; /* bytes of address space to map at once; etcd: 10 GiB. 0: by size */
+    uint64_t reserve_bytes;    /* allocated ahead of need, for commits on a full disk; 0: none */
 };
 
 /* ---- life cycle --------------------------------------------------------------------------- */
@@ -60,6 +63,12 @@ FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_option
                    struct bolt **out, struct errbuf *why);
 /* No transaction may be open. *db becomes NULL; safe on NULL. */
 void bolt_close(struct bolt **db);
+/* Gives the file another name in the same folder, in place of the file that has it, and syncs the
+ * folder; then maps `map_size` bytes at once, as initial_map_size does. No transaction may be open.
+ * On failure *has_moved_out tells which side of the rename it was on: when it is false nothing has
+ * changed; when it is true nobody knows which of the two files a power failure would leave. */
+FALLIBLE bolt_rename(struct bolt *db, const char *path, uint64_t map_size, bool *has_moved_out,
+                     struct errbuf *why);
 
 /* ---- transactions -------------------------------------------------------------------------- */
 
@@ -71,10 +80,14 @@ void bolt_read_end(struct bolt_tx **tx); /* NULLs; safe on NULL */
  * ERR_PERM: opened read-only. ERR_CLOSED: an earlier commit met an input/output error. */
 FALLIBLE bolt_write_begin(struct bolt *db, struct bolt_tx **out, struct errbuf *why);
 /* Makes the changes durable and visible, or, on any error, rolls back. Ends the transaction either
- * way; *tx becomes NULL. ERR_IO, ERR_NOSPACE: see "Failure" above. ERR_CORRUPT: damage was met by
- * this or an earlier call of the transaction; the object stays usable. */
+ * way; *tx becomes NULL. ERR_IO: see "Failure" above. ERR_NOSPACE: the file could not grow; the
+ * object stays usable. ERR_CORRUPT: damage was met by this or an earlier call of the transaction;
+ * the object stays usable. */
 FALLIBLE bolt_commit(struct bolt_tx **tx, struct errbuf *why);
 void bolt_rollback(struct bolt_tx **tx); /* NULLs; safe on NULL */
+/* Makes up the reserve, if it is short and there is room; bolt_stats() tells. A commit does so too.
+ * Writer's thread, with no write transaction open. ERR_IO: as for a commit. */
+FALLIBLE bolt_restore_reserve(struct bolt *db, struct errbuf *why);
 
 /* The sentence behind the last ERR_CORRUPT, ERR_IO, ERR_INVALID or ERR_TOO_LARGE of this
  * transaction's bucket and cursor calls; "" before the first. */
@@ -168,6 +181,12 @@ uint64_t bolt_tx_size(const struct bolt_tx *tx);
  * scanned for free pages: there both are equal. */
 uint64_t bolt_tx_size_in_use(const struct bolt_tx *tx);
 uint32_t bolt_page_size(const struct bolt *db);
+/* Read transactions open now. Any thread. */
+uint64_t bolt_readers(const struct bolt *db);
+
+/* Takes the pages that reads have mapped out of the process's resident memory (they stay in the
+ * page cache). Any thread; what the transaction's slices point to stays readable. */
+void bolt_tx_forget_pages(struct bolt_tx *tx);
 
 struct bolt_stats {
     uint64_t commits;
@@ -180,6 +199,7 @@ struct bolt_stats {
     uint64_t readers;       /* read transactions open now */
     uint64_t splits;        /* nodes cut in several pages, since open */
     uint64_t merges;        /* nodes merged with a sibling, since open */
+    bool is_short;          /* of space: the reserve could not be made up again */
 };
 /* Writer's thread, or when no write transaction runs. */
 void bolt_stats(const struct bolt *db, struct bolt_stats *out);

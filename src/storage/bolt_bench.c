@@ -1,7 +1,7 @@
 /* What a commit and a read cost: 10,000 ascending rows a transaction as etcd commits them, random
  * lookups, an ordered scan, scattered replacement.
  *
- * usage: bolt_bench [FOLDER]   on a real disk: a commit is mostly two syncs */
+ * usage: bolt_bench [FOLDER [BATCHES [LOOKUPS]]]   on a real disk: a commit is mostly two syncs */
 #include "base/mem.h"
 #include "env/env.h"
 #include "env/posix.h"
@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { ROWS = 10000, BATCHES = 30, LOOKUPS = 500000, VALUE_LEN = 290 };
+enum { ROWS = 10000, BATCHES_MAX = 1000, VALUE_LEN = 290 };
+
+static uint64_t batches = 30;
+static uint64_t lookups = 500000;
 
 static double now_ms(void)
 {
@@ -44,16 +47,16 @@ static int compare_double(const void *a, const void *b)
 }
 
 struct times {
-    double put[BATCHES];
-    double commit[BATCHES];
+    double put[BATCHES_MAX];
+    double commit[BATCHES_MAX];
 };
 
 static void report(const char *what, struct times *times)
 {
-    qsort(times->put, BATCHES, sizeof(double), compare_double);
-    qsort(times->commit, BATCHES, sizeof(double), compare_double);
+    qsort(times->put, batches, sizeof(double), compare_double);
+    qsort(times->commit, batches, sizeof(double), compare_double);
     printf("%-34s puts %6.2f ms, commit %6.2f ms (median), %6.2f (least)\n", what,
-           times->put[BATCHES / 2], times->commit[BATCHES / 2], times->commit[0]);
+           times->put[batches / 2], times->commit[batches / 2], times->commit[0]);
 }
 
 static void write_rows(struct bolt *db, bool is_random, const char *what)
@@ -62,7 +65,7 @@ static void write_rows(struct bolt *db, bool is_random, const char *what)
     struct times times;
     struct model_random random = {.state = 1};
     uint8_t value[VALUE_LEN] = {1};
-    for (uint64_t batch = 0; batch < BATCHES; batch++) {
+    for (uint64_t batch = 0; batch < batches; batch++) {
         struct bolt_tx *tx = NULL;
         struct bolt_bucket *bucket = NULL;
         double start = now_ms();
@@ -73,7 +76,7 @@ static void write_rows(struct bolt *db, bool is_random, const char *what)
         for (uint64_t i = 0; i < count; i++) {
             uint8_t key[17];
             uint64_t number =
-                is_random ? model_random_below(&random, ROWS * BATCHES) : batch * ROWS + i;
+                is_random ? model_random_below(&random, ROWS * batches) : batch * ROWS + i;
             must(bolt_put(bucket, row_key(number, key), slice_of(value, VALUE_LEN)), &why);
         }
         double middle = now_ms();
@@ -92,13 +95,13 @@ static void read_rows(struct bolt *db)
     must(bolt_bucket(bolt_root(tx), SLICE("key"), &bucket), &why);
     struct model_random random = {.state = 2};
     double start = now_ms();
-    for (uint64_t i = 0; i < LOOKUPS; i++) {
+    for (uint64_t i = 0; i < lookups; i++) {
         uint8_t key[17];
         struct slice value;
-        must(bolt_get(bucket, row_key(model_random_below(&random, ROWS * BATCHES), key), &value),
+        must(bolt_get(bucket, row_key(model_random_below(&random, ROWS * batches), key), &value),
              &why);
     }
-    printf("%-34s %8.0f ns each\n", "random get", (now_ms() - start) * 1e6 / LOOKUPS);
+    printf("%-34s %8.0f ns each\n", "random get", (now_ms() - start) * 1e6 / (double)lookups);
     struct bolt_cursor cursor;
     struct bolt_item item;
     uint64_t count = 0;
@@ -121,6 +124,11 @@ int main(int argc, char **argv)
     struct errbuf why = {0};
     struct bolt *db = NULL;
     char *path = mem_printf("%s/bolt_bench.db", argc > 1 ? argv[1] : ".");
+    batches = argc > 2 ? strtoull(argv[2], NULL, 10) : batches;
+    lookups = argc > 3 ? strtoull(argv[3], NULL, 10) : lookups;
+    if (batches == 0 || batches > BATCHES_MAX) {
+        fatal("bolt_bench runs 1 to %d batches", BATCHES_MAX);
+    }
     struct bolt_options options = {.no_freelist_sync = true,
                                    .initial_map_size = (uint64_t)10 << 30};
     must(bolt_open(posix_disk(), path, &options, &db, &why), &why);

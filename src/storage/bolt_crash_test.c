@@ -17,6 +17,7 @@ struct story {
     struct model *before; /* the last committed state */
     struct model *after;  /* the one being committed when it went wrong, or NULL */
     bool is_over;         /* it never went wrong */
+    unsigned full;        /* commits that the disk had no room for, and that were tried again */
     enum err err;
 };
 
@@ -40,6 +41,20 @@ static void broken_db_check(struct bolt *db, const struct model *model)
     }
 }
 
+/* A commit that did not fit has changed nothing, here and in the file; the object goes on. */
+static void full_db_check(struct bolt *db, const struct model *model)
+{
+    struct bolt_stats stats;
+    bolt_stats(db, &stats);
+    assert_true(stats.is_short);
+    bolt__db_check(db);
+    struct bolt_tx *tx = bolt_read_begin(db);
+    model_compare(model, bolt_root(tx));
+    struct errbuf why = {0};
+    assert_int_equal(bolt_check(tx, &why), ERR_OK);
+    bolt_read_end(&tx);
+}
+
 static struct story tell(struct disk *disk, struct bolt_options options, uint64_t seed)
 {
     struct story story = {.before = model_new()};
@@ -61,6 +76,15 @@ static struct story tell(struct disk *disk, struct bolt_options options, uint64_
         }
         story.err = bolt_commit(&tx, &why);
         assert_null(tx);
+        if (story.err == ERR_NOSPACE) {
+            assert_true(strstr(why.text, "db") != NULL);
+            full_db_check(db, story.before);
+            model_free(&story.after);
+            sim_disk_set_capacity(disk, sim_disk_used(disk) + ((uint64_t)16 << 10));
+            story.full++;
+            i--;
+            continue;
+        }
         if (story.err != ERR_OK) {
             assert_true(why.text[0] != '\0');
             broken_db_check(db, story.before);
@@ -220,23 +244,73 @@ TEST(bolt_crash, a_failed_call_stops_writing_and_keeps_the_file_whole)
     }
 }
 
-TEST(bolt_crash, a_full_disk_stops_writing_and_keeps_the_file_whole)
+/* With and without a reserve. Only a file that cannot even be made ends the story. */
+TEST(bolt_crash, a_commit_that_a_full_disk_has_no_room_for_is_undone_and_may_be_tried_again)
 {
     unsigned full = 0;
-    unsigned over = 0;
+    unsigned refused = 0;
     for (uint64_t kib = 1; kib < 600; kib += 7) {
+        struct bolt_options options = small_pages;
+        options.reserve_bytes = kib % 2 * ((uint64_t)64 << 10);
         struct disk *disk = sim_disk_new();
         sim_disk_set_capacity(disk, kib << 10);
-        struct story story = tell(disk, small_pages, 6);
-        assert_true(story.is_over || story.err == ERR_NOSPACE);
-        full += story.err == ERR_NOSPACE;
-        over += story.is_over;
-        recover_after_crash(disk, small_pages, &story, kib);
+        struct story story = tell(disk, options, 6);
+        assert_true(story.is_over || (story.err == ERR_NOSPACE && kib < 4));
+        full += story.full;
+        refused += !story.is_over;
+        recover_after_crash(disk, options, &story, kib);
         story_fini(&story);
         sim_disk_free(&disk);
     }
-    assert_true(full > 10);
-    assert_true(over > 0);
+    assert_true(full > 40);
+    assert_true(refused > 0);
+}
+
+/* The disk becomes full while there is a reserve: commits go on out of it, and say so. */
+TEST(bolt_crash, commits_go_on_out_of_the_reserve_when_the_disk_is_full)
+{
+    struct disk *disk = sim_disk_new();
+    struct bolt_options options = {.reserve_bytes = (uint64_t)1 << 20};
+    struct bolt *db = NULL;
+    struct errbuf why = {0};
+    struct bolt_stats stats;
+    static const uint8_t value[65536] = {1};
+    assert_int_equal(bolt_open(disk, "db", &options, &db, &why), ERR_OK);
+    unsigned fitted = 0;
+    enum err err = ERR_OK;
+    for (unsigned n = 0; n < 1000 && err == ERR_OK; n++) {
+        struct bolt_tx *tx = NULL;
+        struct bolt_bucket *bucket = NULL;
+        uint8_t key[4];
+        put_be32(key, n);
+        assert_int_equal(bolt_write_begin(db, &tx, &why), ERR_OK);
+        assert_int_equal(bolt_bucket_ensure(bolt_root(tx), SLICE("b"), &bucket), ERR_OK);
+        assert_int_equal(bolt_put(bucket, slice_of(key, 4), slice_of(value, sizeof(value))),
+                         ERR_OK);
+        err = bolt_commit(&tx, &why);
+        bolt_stats(db, &stats);
+        fitted += err == ERR_OK && stats.is_short;
+        if (n == 3) {
+            assert_false(stats.is_short);
+            sim_disk_set_capacity(disk, sim_disk_used(disk)); /* from here on it is full */
+        }
+    }
+    assert_int_equal(err, ERR_NOSPACE);
+    assert_true(fitted * sizeof(value) > options.reserve_bytes / 2);
+    /* There is room again: at the next commit the reserve is made up. */
+    sim_disk_set_capacity(disk, 0);
+    struct bolt_tx *tx = NULL;
+    struct bolt_bucket *bucket = NULL;
+    assert_int_equal(bolt_write_begin(db, &tx, &why), ERR_OK);
+    assert_int_equal(bolt_bucket_ensure(bolt_root(tx), SLICE("c"), &bucket), ERR_OK);
+    assert_int_equal(bolt_commit(&tx, &why), ERR_OK);
+    bolt_stats(db, &stats);
+    assert_false(stats.is_short);
+    tx = bolt_read_begin(db);
+    assert_true(stats.file_size >= bolt_tx_size(tx) + options.reserve_bytes);
+    bolt_read_end(&tx);
+    bolt_close(&db);
+    sim_disk_free(&disk);
 }
 
 /* A bit that rots in the newer meta page gives the state before; in a page, damage or nothing. */

@@ -112,6 +112,14 @@ FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out
     return ERR_OK;
 }
 
+void bolt_tx_forget_pages(struct bolt_tx *tx)
+{
+    const struct bolt_map *map = tx->view->map;
+    if (map != NULL) {
+        file_map_forget(tx->db->file, map->base, map->len);
+    }
+}
+
 void bolt__pages_drop(struct bolt_tx *tx)
 {
     for (struct map_node *node = map_any(&tx->pages); node != NULL; node = map_any(&tx->pages)) {
@@ -172,23 +180,69 @@ FALLIBLE bolt__map_extend(struct bolt *db, uint64_t len, struct errbuf *why)
     return ERR_OK;
 }
 
-/* Makes the file hold `len` bytes, by bbolt's steps. The size must be on the disk before pages
- * beyond the old one are relied upon, hence the full sync. Where bbolt truncates, this allocates:
- * a full disk is met here and not while writing pages, and later writes need no allocation. */
+/* Allocates up to `size`, or nothing: what was allocated before the disk was full goes back. */
+static FALLIBLE allocate(struct bolt *db, uint64_t size, struct errbuf *why)
+{
+    struct errbuf ignored;
+    enum err err = file_preallocate(db->file, size, why);
+    if (err == ERR_NOSPACE) {
+        TRY(file_truncate(db->file, db->file_size, &ignored));
+    }
+    return err;
+}
+
+/* Makes the file hold `len` bytes, by bbolt's steps. Where bbolt truncates, this allocates: a full
+ * disk is met here and not while writing pages, and later writes need no allocation.
+ *
+ * With a reserve the file grows before it has to: when less than that is left behind `len`. Where
+ * there is no room for that, the reserve is there to be used, and the database says that it is
+ * short. ERR_NOSPACE: not even `len` fits; nothing has changed. */
 static FALLIBLE file_grow(struct bolt *db, uint64_t len, struct errbuf *why)
 {
-    if (len <= db->file_size) {
+    const uint64_t step = (uint64_t)16 << 20;
+    uint64_t wanted = len + db->options.reserve_bytes;
+    if (wanted <= db->file_size) {
+        db->is_short = false;
         return ERR_OK;
     }
-    const uint64_t step = (uint64_t)16 << 20;
-    uint64_t size = db->map_size <= step ? db->map_size : len + step;
-    ASSERT(size >= len);
-    TRY(file_preallocate(db->file, size, why));
-    if (!db->options.no_sync) {
-        TRY(file_sync(db->file, why));
+    uint64_t size = db->map_size <= step && db->map_size >= wanted ? db->map_size : wanted + step;
+    enum err err = allocate(db, size, why);
+    if (err == ERR_NOSPACE) {
+        size = wanted;
+        err = allocate(db, size, why);
     }
+    db->is_short = err == ERR_NOSPACE;
+    if (err == ERR_NOSPACE && len <= db->file_size) {
+        return ERR_OK;
+    }
+    if (err == ERR_NOSPACE) {
+        size = len;
+        err = allocate(db, size, why);
+    }
+    TRY(err);
+    /* The size must be on the disk before pages beyond the old one are relied upon. */
+    TRY(db->options.no_sync ? ERR_OK : file_sync(db->file, why));
     db->file_size = size;
     return ERR_OK;
+}
+
+FALLIBLE bolt__grow(struct bolt_tx *tx, struct errbuf *why)
+{
+    struct bolt *db = tx->db;
+    bool has_grown = tx->meta.hwm > tx->view->meta.hwm;
+    /* One page more than needed, as bbolt asks for. */
+    uint64_t len = (tx->meta.hwm + 1) << db->page_shift;
+    if (has_grown) {
+        TRY(bolt__map_extend(db, len, why));
+    }
+    return has_grown || db->options.reserve_bytes > 0 ? file_grow(db, len, why) : ERR_OK;
+}
+
+FALLIBLE bolt__make_reserve(struct bolt *db, struct errbuf *why)
+{
+    uint64_t len = (atomic_load(&db->current)->meta.hwm + 1) << db->page_shift;
+    enum err err = file_grow(db, len, why);
+    return err == ERR_NOSPACE ? ERR_OK : err;
 }
 
 /* ---- dirty pages --------------------------------------------------------------------------- */
@@ -274,12 +328,6 @@ static void dirty_sort(struct bolt_tx *tx)
 FALLIBLE bolt__dirty_write(struct bolt_tx *tx, struct errbuf *why)
 {
     struct bolt *db = tx->db;
-    if (tx->meta.hwm > tx->view->meta.hwm) {
-        /* One page more than needed, as bbolt asks for. */
-        uint64_t len = (tx->meta.hwm + 1) << db->page_shift;
-        TRY(bolt__map_extend(db, len, why));
-        TRY(file_grow(db, len, why));
-    }
     dirty_sort(tx);
     for (size_t i = 0; i < tx->dirty_count;) {
         const struct bolt_dirty *first = &tx->dirty[i];

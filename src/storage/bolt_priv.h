@@ -206,6 +206,7 @@ struct bolt {
     uint64_t file_size;
     uint64_t map_size;    /* as bbolt would map: decides growth, also without a map */
     bool is_broken;       /* a commit failed: no more writes */
+    bool is_short;        /* of space: there is less than options.reserve_bytes behind the end */
     struct bolt_map *map; /* newest, or NULL */
     struct list views;
     _Atomic(struct bolt_view *) current;
@@ -268,6 +269,10 @@ void bolt__map_unref(struct bolt *db, struct bolt_map *map);
 uint8_t *bolt__page_allocate(struct bolt_tx *tx, uint64_t count, uint64_t *pgno_out);
 /* Frees the pages of the old state at `pgno`. */
 FALLIBLE bolt__page_free(struct bolt_tx *tx, uint64_t pgno, size_t len);
+/* Makes the file long enough for the transaction. ERR_NOSPACE: nothing has changed. */
+FALLIBLE bolt__grow(struct bolt_tx *tx, struct errbuf *why);
+/* As far as there is room: full or not, it is no error. */
+FALLIBLE bolt__make_reserve(struct bolt *db, struct errbuf *why);
 FALLIBLE bolt__dirty_write(struct bolt_tx *tx, struct errbuf *why);
 void bolt__dirty_drop(struct bolt_tx *tx);
 void bolt__chunks_free(struct bolt *db);

@@ -3,7 +3,8 @@
  * A commit:
  *   1. rebalance and spill every changed bucket: page images in memory, the new root known
  *   2. the freelist's new page, or none
- *   3. grow the file when the high-water mark has moved over its end
+ *   3. grow the file when the high-water mark has moved over its end; when the disk is full, go
+ *      back to the state before, as nothing has been written
  *   4. write the page images, sync
  *   5. write the meta page txid % 2, sync
  *   6. publish the new state to readers
@@ -287,7 +288,14 @@ FALLIBLE bolt_commit(struct bolt_tx **tx, struct errbuf *why)
         bolt_rollback(tx);
         return err;
     }
-    err = commit_write(done, why);
+    err = bolt__grow(done, why);
+    if (err == ERR_NOSPACE) { /* nothing is written yet */
+        bolt_rollback(tx);
+        return err;
+    }
+    if (err == ERR_OK) {
+        err = commit_write(done, why);
+    }
     if (err != ERR_OK) {
         db->is_broken = true;
         bolt_rollback(tx);
@@ -299,6 +307,17 @@ FALLIBLE bolt_commit(struct bolt_tx **tx, struct errbuf *why)
     write_end(done);
     *tx = NULL;
     return ERR_OK;
+}
+
+FALLIBLE bolt_restore_reserve(struct bolt *db, struct errbuf *why)
+{
+    ASSERT(db->writer == NULL);
+    if (db->is_broken || !db->is_short) {
+        return ERR_OK;
+    }
+    enum err err = bolt__make_reserve(db, why);
+    db->is_broken = err != ERR_OK;
+    return err;
 }
 
 /* ---- observers ----------------------------------------------------------------------------- */

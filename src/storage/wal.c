@@ -13,22 +13,38 @@
  *  3. Beyond tail.offset the last segment holds only zeros.
  *  4. A segment gets its name only when its first records are durable, and then the directory is
  *     synced before anything is acknowledged out of it.
+ *  5. Nothing is written beyond tail.room, up to which the file is allocated: a full disk is met
+ *     where the file is made or grown, and never by a write or a sync, which could not be undone.
+ *  6. Without a next segment there is no cut: the last one grows, and the log says that it is short
+ *     of space (docs/notes/out-of-space.md).
  *
  * Encoding happens on the executor, so that a batch costs the loop one submit. */
 #include "storage/wal_priv.h"
 
 #include "base/failpoint.h"
 #include "base/mem.h"
+#include "codec/pbwire.h"
 
 #define WAL_MAGIC 0x77616c31u
 /* A batch larger than this leaves in several writes, still with one sync: memory stays bounded. */
 #define WRITE_BYTES_MAX ((size_t)1 << 20)
+/* More than a record takes beside an entry's data: framing, padding and eight fields of ten bytes.
+ */
+#define RECORD_BYTES_SMALL ((size_t)160)
+/* By this much a segment grows that is to hold more than it was made for, if there is room. */
+#define GROW_BYTES ((uint64_t)256 << 10)
+/* This part of a segment is kept for what raft and the way back need when space runs out. */
+#define RESERVE_PART 8
+/* A whole segment is not asked for again at every save while the disk is full. */
+#define RETRY_NS NS_PER_SEC
 
 /* What the job in flight owns. */
 struct tail {
     struct file *file;
     struct wal__segment segment;
-    uint64_t offset; /* of the next byte in the file, without what is in `out` */
+    uint64_t offset;  /* of the next byte in the file, without what is in `out` */
+    uint64_t room;    /* the file is allocated up to here */
+    mono_ns retry_at; /* a segment that could not be made is tried again from then on */
     uint32_t crc;
     raft_index last_index;
     struct raft_hard_state state; /* last one written: begins the next segment */
@@ -49,6 +65,7 @@ struct spare {
     uint64_t bytes;
     char *path;
     struct file *file; /* NULL: it could not be made; the cut will try again and say why */
+    enum err err;
 };
 
 struct wal_job {
@@ -58,6 +75,7 @@ struct wal_job {
     struct open_segment *cuts; /* out: segments begun */
     size_t cut_count;
     size_t unprepared_count;
+    bool is_short; /* out: there was no room for the next segment */
     uint64_t bytes;
     uint64_t sync_ns;
     size_t sync_count;
@@ -72,7 +90,8 @@ struct wal {
     uint64_t segment_bytes;
     bool unsafe_no_fsync;
     wal_synced_fn *synced;
-    void *synced_ctx;
+    wal_space_fn *space_changed;
+    void *ctx; /* of both */
 
     struct list queue; /* writes that wait for the job in flight */
     bool has_deferred;
@@ -81,8 +100,9 @@ struct wal {
     size_t segment_count;
     size_t segment_cap;
     struct file *spare;
-    bool is_preparing;
     struct spare *preparing;
+    bool is_short; /* of space: the last try to make the next segment met a full disk */
+    enum wal_space space;
     unsigned spare_seq;
     struct wal_stats stats;
 
@@ -107,6 +127,7 @@ static void flush(struct wal *wal)
     if (tail->out.len == 0) {
         return;
     }
+    ASSERT(tail->offset + tail->out.len <= tail->room);
     if (file_pwrite(tail->file, tail->out.data, tail->out.len, tail->offset, &why) != ERR_OK) {
         die(wal, &why);
     }
@@ -133,6 +154,17 @@ static void sync_tail(struct wal *wal)
     wal->tail.is_dirty = false;
 }
 
+/* What was allocated before the disk was full goes back: others may need it. */
+static void give_back(struct disk *disk, struct file **file)
+{
+    char *path = mem_strdup((*file)->path);
+    enum err ignored = file_truncate(*file, 0, NULL);
+    file_close(file);
+    ignored = disk_unlink(disk, path, NULL);
+    UNUSED(ignored);
+    mem_free(path);
+}
+
 static FALLIBLE make_spare(struct disk *disk, const char *path, uint64_t bytes, struct file **out,
                            struct errbuf *why)
 {
@@ -146,26 +178,34 @@ static FALLIBLE make_spare(struct disk *disk, const char *path, uint64_t bytes, 
         err = file_sync(file, why);
     }
     if (err != ERR_OK) {
-        file_close(&file);
+        give_back(disk, &file);
         return err;
     }
     *out = file;
     return ERR_OK;
 }
 
+/* NULL: there is no room for it now. */
 static struct file *take_spare(struct wal *wal)
 {
     struct file *file = wal->job.spare;
+    struct errbuf why;
     wal->job.spare = NULL;
-    if (file == NULL) {
-        struct errbuf why;
-        char *path = mem_printf("%s/cut.tmp", wal->dir);
-        if (make_spare(wal->env->disk, path, wal->segment_bytes, &file, &why) != ERR_OK) {
-            die(wal, &why);
-        }
-        mem_free(path);
-        wal->job.unprepared_count++;
+    if (file != NULL || env_now_mono(wal->env) < wal->tail.retry_at) {
+        return file;
     }
+    char *path = mem_printf("%s/cut.tmp", wal->dir);
+    enum err err = make_spare(wal->env->disk, path, wal->segment_bytes, &file, &why);
+    mem_free(path);
+    if (err == ERR_NOSPACE) {
+        wal->job.is_short = true;
+        wal->tail.retry_at = env_now_mono(wal->env) + RETRY_NS;
+        return NULL;
+    }
+    if (err != ERR_OK) {
+        die(wal, &why);
+    }
+    wal->job.unprepared_count++;
     return file;
 }
 
@@ -188,6 +228,8 @@ static FALLIBLE begin_segment(struct wal *wal, struct file *file, struct wal__se
     tail->file = file;
     tail->segment = segment;
     tail->offset = 0;
+    tail->room = wal->segment_bytes;
+    tail->retry_at = 0;
     wal__put_record(&tail->out, &tail->crc, WAL_RECORD_CRC, SLICE_EMPTY, SLICE_EMPTY);
     wal__put_record(&tail->out, &tail->crc, WAL_RECORD_METADATA, buf_slice(&wal->metadata),
                     SLICE_EMPTY);
@@ -208,28 +250,60 @@ static FALLIBLE begin_segment(struct wal *wal, struct file *file, struct wal__se
     return err;
 }
 
-static void cut(struct wal *wal)
+/* False: there is no room for another segment. */
+static bool cut(struct wal *wal)
 {
     struct errbuf why;
     struct wal__segment next = {.seq = wal->tail.segment.seq + 1,
                                 .first = wal->tail.last_index + 1};
+    struct file *file = take_spare(wal);
+    if (file == NULL) {
+        return false;
+    }
     flush(wal);
     if (finish_segment(wal, &why) != ERR_OK) {
         die(wal, &why);
     }
-    struct file *file = take_spare(wal);
     if (begin_segment(wal, file, next, &why) != ERR_OK) {
         die(wal, &why);
     }
     struct wal_job *job = &wal->job;
     job->cuts = mem_realloc(job->cuts, (job->cut_count + 1) * sizeof(job->cuts[0]));
     job->cuts[job->cut_count++] = (struct open_segment){.segment = next, .file = file};
+    return true;
+}
+
+/* Makes sure that `need` bytes more can be written. A segment is cut behind the save that fills it,
+ * so the last save of each may reach over its end: then the file grows. Where it cannot, what was
+ * saved so far may be finished and the rest go to the next segment. */
+static void make_room(struct wal *wal, size_t need)
+{
+    struct tail *tail = &wal->tail;
+    struct errbuf why;
+    uint64_t end = tail->offset + tail->out.len + need;
+    if (end <= tail->room) {
+        return;
+    }
+    uint64_t room = end + GROW_BYTES;
+    enum err err = file_preallocate(tail->file, room, &why);
+    if (err == ERR_NOSPACE) {
+        room = end;
+        err = file_preallocate(tail->file, room, &why);
+    }
+    if (err == ERR_NOSPACE && need < wal->segment_bytes / 2 && cut(wal)) {
+        return;
+    }
+    if (err != ERR_OK) {
+        die(wal, &why);
+    }
+    tail->room = room;
 }
 
 static void put_state(struct wal *wal, const struct raft_hard_state *state)
 {
     struct tail *tail = &wal->tail;
     if (state->term != 0 || state->vote != 0 || state->commit != 0) {
+        make_room(wal, RECORD_BYTES_SMALL);
         wal__put_state(&tail->out, &tail->crc, state);
         tail->state = *state;
     }
@@ -239,14 +313,23 @@ static void put_entries(struct wal *wal, const struct wal_write *write)
 {
     struct tail *tail = &wal->tail;
     for (size_t i = 0; i < write->entry_count; i++) {
+        const struct raft_payload *payload = write->entries[i].payload;
+        make_room(wal, RECORD_BYTES_SMALL + (payload == NULL ? 0 : payload->len));
         wal__put_entry(&tail->out, &tail->crc, &write->entries[i]);
+        tail->last_index = write->entries[i].index;
         if (tail->out.len >= WRITE_BYTES_MAX) {
             flush(wal);
         }
     }
-    if (write->entry_count > 0) {
-        tail->last_index = write->entries[write->entry_count - 1].index;
-    }
+}
+
+/* A bound for the record of a snapshot, whose size is that of its members. */
+static size_t snapshot_bytes_max(const struct wal_snapshot *snapshot)
+{
+    const struct raft_conf_state *conf = &snapshot->conf_state;
+    size_t ids = conf->voters.count + conf->learners.count + conf->voters_outgoing.count +
+                 conf->learners_next.count;
+    return RECORD_BYTES_SMALL + ids * (1 + PBWIRE_VARINT_MAX);
 }
 
 static void put_write(struct wal *wal, const struct wal_write *write)
@@ -255,6 +338,7 @@ static void put_write(struct wal *wal, const struct wal_write *write)
     if (write->snapshot != NULL) {
         const struct wal_snapshot *snapshot = write->snapshot;
         struct wal_position at = {.index = snapshot->index, .term = snapshot->term};
+        make_room(wal, snapshot_bytes_max(snapshot));
         wal__put_snapshot(&tail->out, &tail->crc, at, &snapshot->conf_state);
         if (tail->last_index < snapshot->index) {
             tail->last_index = snapshot->index;
@@ -265,7 +349,7 @@ static void put_write(struct wal *wal, const struct wal_write *write)
         put_state(wal, &write->hard_state);
     }
     if (tail->offset + tail->out.len >= wal->segment_bytes) {
-        cut(wal);
+        (void)cut(wal);
     }
 }
 
@@ -295,8 +379,27 @@ static void run(struct job *base)
 static void spare_run(struct job *base)
 {
     struct spare *spare = CONTAINER_OF(base, struct spare, job);
-    if (make_spare(spare->disk, spare->path, spare->bytes, &spare->file, NULL) != ERR_OK) {
+    spare->err = make_spare(spare->disk, spare->path, spare->bytes, &spare->file, NULL);
+    if (spare->err != ERR_OK) {
         spare->file = NULL;
+    }
+}
+
+/* Room that the last segment still has is told from the one that is missing. The job must not be
+ * running: the tail is looked at. */
+static void tell_space(struct wal *wal)
+{
+    uint64_t reserve = wal->segment_bytes / RESERVE_PART;
+    enum wal_space space = WAL_SPACE_OK;
+    ASSERT(!wal->is_running);
+    if (wal->is_short && wal->spare == NULL) {
+        space = wal->tail.offset + reserve > wal->tail.room ? WAL_SPACE_OUT : WAL_SPACE_LOW;
+    }
+    if (space != wal->space) {
+        wal->space = space;
+        if (wal->space_changed != NULL) {
+            wal->space_changed(space, wal->ctx);
+        }
     }
 }
 
@@ -304,9 +407,14 @@ static void spare_done(struct job *base)
 {
     struct spare *spare = CONTAINER_OF(base, struct spare, job);
     if (spare->wal != NULL) {
-        ASSERT(spare->wal->spare == NULL);
-        spare->wal->spare = spare->file;
-        spare->wal->preparing = NULL;
+        struct wal *wal = spare->wal;
+        ASSERT(wal->spare == NULL);
+        wal->spare = spare->file;
+        wal->preparing = NULL;
+        wal->is_short = spare->err == ERR_NOSPACE;
+        if (!wal->is_running) { /* else it is told with the job */
+            tell_space(wal);
+        }
     } else {
         file_close(&spare->file);
     }
@@ -314,11 +422,9 @@ static void spare_done(struct job *base)
     mem_free(spare);
 }
 
-/* Begins to preallocate when the tail is half full. */
 static void prepare_spare(struct wal *wal)
 {
-    if (wal->env->pool == NULL || wal->preparing != NULL || wal->spare != NULL ||
-        wal->tail.offset < wal->segment_bytes / 2) {
+    if (wal->env->pool == NULL || wal->preparing != NULL || wal->spare != NULL) {
         return;
     }
     struct spare *spare = NEW(struct spare);
@@ -330,6 +436,24 @@ static void prepare_spare(struct wal *wal)
     spare->path = mem_printf("%s/%u.tmp", wal->dir, wal->spare_seq++ % 2);
     wal->preparing = spare;
     executor_submit(wal->env->pool, &spare->job);
+}
+
+/* Begins to preallocate when the tail is half full; a full disk is asked again by wal_retry(). */
+static void prepare_soon(struct wal *wal)
+{
+    ASSERT(!wal->is_running);
+    uint64_t ahead = wal->tail.offset + wal->segment_bytes / 2;
+    if (!wal->is_short && (ahead >= wal->segment_bytes || ahead >= wal->tail.room)) {
+        prepare_spare(wal);
+    }
+}
+
+void wal_retry(struct wal *wal)
+{
+    ASSERT(wal->magic == WAL_MAGIC);
+    if (wal->is_short) {
+        prepare_spare(wal);
+    }
 }
 
 /* ---- on the loop ------------------------------------------------------------------------- */
@@ -364,6 +488,10 @@ static void collect(struct wal *wal, struct list *finished)
     }
     wal->stats.cuts += job->cut_count;
     wal->stats.cuts_unprepared += job->unprepared_count;
+    if (job->is_short || job->cut_count > 0) {
+        wal->is_short = job->is_short;
+    }
+    job->is_short = false;
     wal->stats.bytes += job->bytes;
     wal->stats.syncs += job->sync_count;
     if (job->spare != NULL) { /* not used; else one may have come meanwhile */
@@ -392,12 +520,13 @@ static void done(struct job *base)
     job->sync_ns = 0;
     job->bytes = 0;
     job->sync_count = 0;
-    prepare_spare(wal);
+    prepare_soon(wal);
+    tell_space(wal);
     if (!list_empty(&wal->queue)) { /* the disk first, then those who waited for it */
         start(wal);
     }
     if (wal->synced != NULL && sync_count > 0) {
-        wal->synced(sync_ns, bytes, wal->synced_ctx);
+        wal->synced(sync_ns, bytes, wal->ctx);
     }
     for (struct list *node = list_pop(&finished); node != NULL; node = list_pop(&finished)) {
         struct wal_write *write = CONTAINER_OF(node, struct wal_write, link);
@@ -516,15 +645,22 @@ static FALLIBLE repair(struct wal *wal, uint64_t offset, char **copy_out, struct
 
 /* A zero frame ended the log, but parts of a batch that was never acknowledged may follow it:
  * writing over some of them would leave the others to be taken for records. Cutting the rest off
- * and allocating it again costs less than reading it. */
+ * and allocating it again costs less than reading it. Where somebody else has taken the space
+ * meanwhile, the reserve is enough to serve what is there. */
 static FALLIBLE zero_rest(struct wal *wal, struct errbuf *why)
 {
     struct tail *tail = &wal->tail;
-    uint64_t full;
-    TRY(file_size(tail->file, &full, why));
-    full = full > wal->segment_bytes ? full : wal->segment_bytes;
+    uint64_t size;
+    TRY(file_size(tail->file, &size, why));
+    tail->room = size > wal->segment_bytes ? size : wal->segment_bytes;
     TRY(file_truncate(tail->file, tail->offset, why));
-    TRY(file_preallocate(tail->file, full, why));
+    enum err err = file_preallocate(tail->file, tail->room, why);
+    if (err == ERR_NOSPACE) {
+        TRY(file_truncate(tail->file, tail->offset, why)); /* what it got before it was full */
+        tail->room = tail->offset + wal->segment_bytes / RESERVE_PART;
+        err = file_preallocate(tail->file, tail->room, why);
+    }
+    TRY(err);
     return wal->unsafe_no_fsync ? ERR_OK : file_sync(tail->file, why);
 }
 
@@ -608,7 +744,8 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start_at,
     wal->segment_bytes = config->segment_bytes == 0 ? WAL_SEGMENT_BYTES : config->segment_bytes;
     wal->unsafe_no_fsync = config->unsafe_no_fsync;
     wal->synced = config->synced;
-    wal->synced_ctx = config->synced_ctx;
+    wal->space_changed = config->space_changed;
+    wal->ctx = config->ctx;
     list_init(&wal->queue);
     list_init(&wal->job.writes);
     list_init(&wal->job.job.link);
@@ -635,7 +772,7 @@ void wal_close(struct wal **wal_at)
     ASSERT(wal->magic == WAL_MAGIC);
     ASSERT(wal_is_idle(wal));
     executor_close(&wal->executor);
-    if (wal->has_deferred) {
+    if (wal->has_deferred && wal->tail.offset + RECORD_BYTES_SMALL <= wal->tail.room) {
         put_state(wal, &wal->deferred);
         flush(wal);
     }
@@ -677,6 +814,7 @@ void wal_check(const struct wal *wal)
         ASSERT(wal->segments[i].segment.first >= before->first);
     }
     if (!wal->is_running) {
+        ASSERT(wal->tail.offset <= wal->tail.room);
         ASSERT(list_empty(&wal->queue));
         ASSERT(list_empty(&wal->job.writes));
         ASSERT(wal->tail.file == wal->segments[wal->segment_count - 1].file);

@@ -16,7 +16,9 @@
  * Threads:   loop thread; the functions that take a `struct disk` may run anywhere.
  * Failure:   a failed write or sync is fatal, because the kernel may have dropped the pages it
  *            could not write and a retry would falsely succeed. A torn tail is cut as etcd cuts
- *            it; any other damage is ERR_CORRUPT with a sentence naming file and offset. */
+ *            it; any other damage is ERR_CORRUPT with a sentence naming file and offset. A full
+ *            disk is met before anything is written and told in advance (wal_space_fn); fatal
+ *            only when it leaves no room for what raft has already handed out. */
 #ifndef STORAGE_WAL_H
 #define STORAGE_WAL_H
 
@@ -92,13 +94,24 @@ struct wal;
  * it stands for. For metrics and the "slow fdatasync" warning. */
 typedef void wal_synced_fn(uint64_t sync_ns, uint64_t bytes, void *ctx);
 
+/* How much room there is for more, in the order of trouble. */
+enum wal_space {
+    WAL_SPACE_OK,
+    WAL_SPACE_LOW, /* no room on the disk for the next segment: half of one is left at the least,
+                      when this is first told. Take nothing large any more */
+    WAL_SPACE_OUT, /* an eighth of a segment is left, kept for elections and alarms */
+};
+/* It has changed; on the loop thread. While it is not OK, call wal_retry() now and then. */
+typedef void wal_space_fn(enum wal_space space, void *ctx);
+
 struct wal_config {
     struct env *env; /* disk, executors and clock; env->pool may be NULL */
     const char *dir;
-    uint64_t segment_bytes; /* 0: WAL_SEGMENT_BYTES */
-    bool unsafe_no_fsync;   /* acknowledge without a sync; loses data on power failure */
-    wal_synced_fn *synced;  /* may be NULL */
-    void *synced_ctx;
+    uint64_t segment_bytes;      /* 0: WAL_SEGMENT_BYTES */
+    bool unsafe_no_fsync;        /* acknowledge without a sync; loses data on power failure */
+    wal_synced_fn *synced;       /* may be NULL */
+    wal_space_fn *space_changed; /* may be NULL */
+    void *ctx;                   /* of both */
 };
 
 /* Opens the log for appending: reads it from snapshot `start`, takes etcd's lock on every segment
@@ -145,6 +158,10 @@ void wal_append(struct wal *wal, struct wal_write *write);
 /* Remembers a hard state in which only the commit moved. It leaves with the next append (unless
  * that brings a newer one), or at close: it needs no sync, so it need not wake anybody. */
 void wal_defer_state(struct wal *wal, const struct raft_hard_state *state);
+
+/* Looks whether there is room for the next segment now; the answer comes through wal_space_fn. Does
+ * nothing while space is not short, or a try is under way. */
+void wal_retry(struct wal *wal);
 
 /* A snapshot at `index` is durable: segments that only hold older entries need not be kept, so
  * their locks go and wal_purge() may take them. Keeps the last segment that begins below `index`,

@@ -1,6 +1,9 @@
 /* What a log costs: a lone writer, writers that gather, and reading it all back at start.
  *
- *   wal_bench [DIR]    DIR on the disk to measure; default a new directory under /var/tmp */
+ *   wal_bench [DIR [LONE [GROUP [READ]]]]
+ *
+ * DIR is on the disk to measure; a new directory is made in it (default /var/tmp) and removed. LONE
+ * appends one after the other, GROUP gathering, then so many more that READ can be read back. */
 #include "storage/wal.h"
 
 #include "base/mem.h"
@@ -11,11 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LONE_COUNT 2000
-#define GROUP_COUNT 200000
 #define GROUP_WIDTH 1000
 #define ENTRY_BYTES 300
-#define READ_COUNT 1000000
 
 struct bench {
     struct env *env;
@@ -73,7 +73,7 @@ static void open_log(struct bench *b, bool unsafe_no_fsync)
                                 .dir = b->dir,
                                 .unsafe_no_fsync = unsafe_no_fsync,
                                 .synced = on_sync,
-                                .synced_ctx = b};
+                                .ctx = b};
     struct wal_contents contents;
     struct errbuf why;
     mono_ns begun = env_now_mono(b->env);
@@ -87,20 +87,20 @@ static void open_log(struct bench *b, bool unsafe_no_fsync)
     wal_contents_fini(&contents);
 }
 
-static void lone(struct bench *b, struct raft_payload *payload)
+static void lone(struct bench *b, struct raft_payload *payload, size_t count)
 {
     struct save save;
     b->sync_ns = 0;
     mono_ns begun = env_now_mono(b->env);
-    for (size_t i = 0; i < LONE_COUNT; i++) {
+    for (size_t i = 0; i < count; i++) {
         submit(b, &save, payload);
         while (b->in_flight > 0) {
             loop_turn(b->loop, true);
         }
     }
     double took = seconds_since(b, begun);
-    printf("lone       %8d appends   %7.1f us each, of which sync %.1f us\n", LONE_COUNT,
-           took * 1e6 / LONE_COUNT, (double)b->sync_ns / 1e3 / LONE_COUNT);
+    printf("lone       %8zu appends   %7.1f us each, of which sync %.1f us\n", count,
+           took * 1e6 / (double)count, (double)b->sync_ns / 1e3 / (double)count);
 }
 
 static void group(struct bench *b, struct raft_payload *payload, size_t count)
@@ -144,8 +144,16 @@ static void remove_log(struct bench *b)
     must(disk_rmdir(b->env->disk, b->dir, &why), &why);
 }
 
+static size_t number(int argc, char **argv, int at, size_t otherwise)
+{
+    return argc > at ? (size_t)strtoull(argv[at], NULL, 10) : otherwise;
+}
+
 int main(int argc, char **argv)
 {
+    size_t lone_count = number(argc, argv, 2, 2000);
+    size_t group_count = number(argc, argv, 3, 200000);
+    size_t read_count = number(argc, argv, 4, 1000000);
     struct bench b = {.env = posix_env_new()};
     struct errbuf why;
     struct raft_payload *payload = raft_payload_new(ENTRY_BYTES);
@@ -154,11 +162,13 @@ int main(int argc, char **argv)
     b.dir = mem_printf("%s/etcdc-wal-bench-%d", argc > 1 ? argv[1] : "/var/tmp", (int)getpid());
     must(wal_create(b.env->disk, b.dir, SLICE("\x08\x01\x10\x02"), 0, &why), &why);
     open_log(&b, false);
-    lone(&b, payload);
-    group(&b, payload, GROUP_COUNT);
+    lone(&b, payload, lone_count);
+    group(&b, payload, group_count);
     wal_close(&b.wal);
     open_log(&b, true);
-    group(&b, payload, READ_COUNT - b.next + 1);
+    if (read_count >= b.next) {
+        group(&b, payload, read_count - b.next + 1);
+    }
     wal_close(&b.wal);
     open_log(&b, true);
     wal_close(&b.wal);

@@ -43,6 +43,14 @@ def everything(client, prefix=b"\0", end=b"\0", revision=0):
     return out
 
 
+class Late:
+    """A write whose acknowledgement came when the power was already going: what it changes, and when it
+    was sent and answered (monotonic seconds)."""
+
+    def __init__(self, change, sent, answered):
+        self.change, self.sent, self.answered = change, sent, answered
+
+
 class Writer(threading.Thread):
     """One client: puts, deletes and transactions over its keys, one after the other."""
 
@@ -52,7 +60,7 @@ class Writer(threading.Thread):
         self.prefix = b"w%d/" % number
         self.state = {}
         self.pending = None  # what the request under way would change
-        self.late = []  # acknowledged while the disk was being taken away, oldest first
+        self.late = []  # acknowledged after the cut had begun, oldest first
         self.acked = 0
         self.revision = 0  # the newest acknowledged
         self.step = number
@@ -85,12 +93,14 @@ class Writer(threading.Thread):
         client = Client(self.load.server)
         while not self.load.is_over:
             method, request, self.pending = self.next_change()
+            sent = time.monotonic()
             code, _, reply = client.call(f"/etcdserverpb.KV/{method}", request, timeout=CALL_SECONDS)
+            answered = time.monotonic()  # read before cut_began is: without a cut it was before any
             if code != "OK":
                 break
             change, self.pending = self.pending, None
-            if self.load.is_cut:
-                self.late.append(change)
+            if self.load.cut_began is not None and answered >= self.load.cut_began:
+                self.late.append(Late(change, sent, answered))
                 continue
             self.apply(change)
             self.revision = max(self.revision, header_revision(reply))
@@ -100,7 +110,7 @@ class Writer(threading.Thread):
     def check(self, rows):
         """The rows of the whole store; takes over what turns out to have happened."""
         got = {key: row[0] for key, row in rows.items() if key.startswith(self.prefix)}
-        may_be = self.late + ([self.pending] if self.pending is not None else [])
+        may_be = [late.change for late in self.late] + ([self.pending] if self.pending is not None else [])
         acked = dict(self.state)
         states = [acked]
         for change in may_be:
@@ -109,12 +119,14 @@ class Writer(threading.Thread):
         happened = max((number for number, state in enumerate(states) if state == got), default=None)
         if happened is not None:
             self.state = states[happened]
-            self.load.late_lost += max(0, len(self.late) - happened)
+            self.load.late_lost += self.late[happened:]
         else:
             lost = sorted(k for k in acked if got.get(k) != acked[k])
             extra = sorted(k for k in got if k not in acked)
             raise AssertionError(f"after {self.acked} acknowledged: wrong or lost {lost[:5]}, unexpected {extra[:5]}; "
-                                 f"late {self.late!r}; under way was {self.pending!r}")
+                                 f"after the cut had begun {[late.change for late in self.late]!r}; "
+                                 f"under way was {self.pending!r}")
+        self.load.late += len(self.late)
         self.late, self.pending = [], None
 
 
@@ -156,14 +168,19 @@ class Load:
         self.server = server
         self.compact_seconds = compact_seconds
         self.is_over = False
-        self.is_cut = False  # set before the disk is taken away: what comes later is not promised by it
-        self.late_lost = 0  # acknowledgements that came after that, and whose writes are not there
+        # Set just before the disk is taken away and just after: what is acknowledged before the first must
+        # be there; what comes later is counted, see power_test.py.
+        self.cut_began = self.cut_ended = None
+        self.late = 0  # acknowledgements that came after cut_began, in all cuts
+        self.late_lost = []  # those of the last cut whose writes are not there
         self.writers = [Writer(self, n) for n in range(writers)]
         self.compactor = Compactor(self)
         self.acked_before = 0
 
     def start(self):
-        self.is_over = self.is_cut = False
+        self.is_over = False
+        self.cut_began = self.cut_ended = None
+        self.late_lost = []
         self.acked_before += sum(w.acked for w in self.writers)
         before = self.writers
         self.writers = [Writer(self, n) for n in range(len(before))]

@@ -12,10 +12,11 @@ import random
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
 
 from acked import Load, hash_kv
-from datadir import long_form
+from datadir import long_form, note
 from harness import Server, Skip, equal, run, scratch, test, which
 from pbtiny import Client
 
@@ -73,13 +74,23 @@ class Disk:
             self.close()
             raise Skip(f"{kind} cannot be mounted here: {mounted.stderr.strip()}")
 
-    def cut(self):
-        """The power is gone: nothing that was not synced will be on the disk."""
+    def cut(self, load=None):
+        """The power is gone: nothing that was not synced will be on the disk. Tells the load when."""
         here = os.open(self.point, os.O_RDONLY)
         try:
+            if load is not None:
+                load.cut_began = time.monotonic()
             fcntl.ioctl(here, FS_IOC_GOINGDOWN, struct.pack("I", NO_LOG_FLUSH))
+            if load is not None:
+                load.cut_ended = time.monotonic()
         finally:
             os.close(here)
+
+    def keep(self):
+        """A copy of what the disk holds, outside of what is removed at the end; for whoever looks into it."""
+        kept = tempfile.mkdtemp(prefix="etcdc-power-lost-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        shutil.copytree(self.point, os.path.join(kept, "disk"), ignore_dangling_symlinks=True)
+        return kept
 
     def back(self):
         """The power is back: unmounts what is left and mounts what the disk holds."""
@@ -134,10 +145,28 @@ def unsynced_data_is_lost(disk):
     os.unlink(path)
 
 
+def never_sent_to_a_dead_disk(load):
+    """A request that was sent when the shutdown was over cannot have been answered."""
+    for writer in load.writers:
+        for late in writer.late:
+            if late.sent > load.cut_ended:
+                raise AssertionError(f"acknowledged {1e3 * (late.answered - load.cut_ended):.1f} ms after the disk was "
+                                     f"gone, sent {1e3 * (late.sent - load.cut_ended):.1f} ms after: {late.change}")
+
+
+def tell_lost(load, kind, number):
+    for late in load.late_lost:
+        note(f"{kind}, cut {number}: not there, though acknowledged {1e3 * (late.answered - load.cut_began):.2f} ms after "
+             f"the shutdown began, {1e3 * (late.answered - load.cut_ended):+.2f} ms from its end; "
+             f"sent {1e3 * (late.sent - load.cut_began):+.2f} ms from its begin")
+    return len(load.late_lost)
+
+
 def cuts(kind):
     draw = random.Random(SEED)
     disk = Disk(kind)
     server = None
+    late_lost = 0
     try:
         unsynced_data_is_lost(disk)
         server = Server(data_dir=os.path.join(disk.point, "data"), flags=FLAGS)
@@ -146,20 +175,21 @@ def cuts(kind):
         for number in range(CUTS):
             load.start()
             time.sleep(draw.uniform(0.05, 0.6))
-            load.is_cut = True
-            disk.cut()
+            disk.cut(load)
             # It may find out by itself and stop with a sentence, or be gone with the power.
             time.sleep(draw.choice([0, 0, 0.05]))
             server.kill()
             load.stop()
+            never_sent_to_a_dead_disk(load)
             disk.back()
             client = start_again(server)
             try:
                 load.check(client)
             except AssertionError as why:
-                raise AssertionError(f"cut {number + 1} of {kind}, seed {SEED}: {why}") from why
+                raise AssertionError(f"cut {number + 1} of {kind}, seed {SEED}, kept in {disk.keep()}: {why}") from why
             finally:
                 client.close()
+            late_lost += tell_lost(load, kind, number + 1)
         client = Client(server)
         before = hash_kv(client)
         client.close()
@@ -168,8 +198,8 @@ def cuts(kind):
         equal(hash_kv(client)[0], before[0], "HashKV after a clean restart")
         client.close()
         server.stop()
-        print(f"# {kind}: {CUTS} cuts, {load.acked()} acknowledged writes, none lost; "
-              f"{load.late_lost} lost that were acknowledged while the filesystem was being shut down", flush=True)
+        note(f"{kind}: {CUTS} cuts, {load.acked()} writes acknowledged before them, 0 of these lost; "
+             f"{load.late} acknowledged while the filesystem was being shut down, {late_lost} of these lost")
     finally:
         if server is not None and server.process is not None and server.process.poll() is None:
             server.kill()

@@ -76,7 +76,7 @@ for row_title, row_failed, row_notes in rows_of("grpc_wire_test.py", "--ours", "
                                                 f"127.0.0.1:{server.port}"):
     add("grpc:", row_title, row_failed, row_notes)
 for row_title, row_failed, row_notes in rows_of("etcdctl_compare_test.py", ETCDCTL, "--server", ETCD,
-                                                "--session", "main", "--session", "quota"):
+                                                "--session", "main", "--session", "lease", "--session", "quota"):
     add("etcdctl:", row_title, row_failed, row_notes)
 
 

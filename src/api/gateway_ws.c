@@ -1,0 +1,199 @@
+/* The gateway over WebSocket, as grpc-websocket-proxy in front of etcd's: every message of the
+ * client's is input, every line of the answer is a message. The method of the request does not
+ * matter. */
+#include "api/gateway_priv.h"
+
+#include "codec/ws.h"
+
+#include <strings.h>
+
+/* As a request body may have (net/http.h). */
+#define MESSAGE_MAX ((size_t)4 * 1024 * 1024)
+#define WS_NORMAL 1000
+
+/* ---- the upgrade -------------------------------------------------------------------------------
+ */
+
+static struct slice trim(struct slice text)
+{
+    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
+        text = slice_skip(text, 1);
+    }
+    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
+        text.len--;
+    }
+    return text;
+}
+
+/* Whether the field's comma-separated list has the token, in any letter case. */
+static bool has_token(const struct http_request *request, const char *name, const char *token)
+{
+    struct slice list;
+    if (!http_header(request, name, &list)) {
+        return false;
+    }
+    while (list.len > 0) {
+        struct slice item;
+        list = slice_split(list, ',', &item);
+        item = trim(item);
+        if (item.len == strlen(token) &&
+            strncasecmp((const char *)item.data, token, item.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool gateway__is_upgrade(const struct http_request *request)
+{
+    return has_token(request, "Connection", "upgrade") &&
+           has_token(request, "Upgrade", "websocket");
+}
+
+bool gateway__protocol_token(const struct http_request *request, struct slice *out)
+{
+    struct slice list;
+    struct slice scheme;
+    struct slice token;
+    if (!http_header(request, "Sec-WebSocket-Protocol", &list)) {
+        return false;
+    }
+    struct slice rest = slice_split(list, ',', &scheme);
+    rest = slice_split(rest, ',', &token);
+    if (!slice_eq_str(trim(scheme), "Bearer") || rest.len > 0 || trim(token).len == 0) {
+        return false;
+    }
+    *out = trim(token);
+    return true;
+}
+
+/* ---- lines and messages ------------------------------------------------------------------------
+ */
+
+struct socket {
+    struct gateway gateway;
+    struct ws *ws;
+    struct buf input;  /* the rest of an incomplete value */
+    bool is_receiving; /* inside ws_recv(): the end waits until it returns */
+    bool is_over;
+    bool is_flooded; /* an incomplete value has become too long */
+};
+
+static struct socket *socket_of(struct gateway *gateway)
+{
+    return CONTAINER_OF(gateway, struct socket, gateway);
+}
+
+static void flush(struct socket *socket)
+{
+    struct buf out = {0};
+    ws_output(socket->ws, &out);
+    http_reply_write(socket->gateway.request, buf_slice(&out));
+    buf_fini(&out);
+}
+
+static void close_socket(struct socket *socket)
+{
+    struct http_request *request = socket->gateway.request;
+    ws_free(&socket->ws);
+    buf_fini(&socket->input);
+    gateway__free(&socket->gateway);
+    http_reply_end(request);
+}
+
+/* A message needs no line break. */
+static void send_line(struct socket *socket, struct slice json)
+{
+    json.len -= json.data[json.len - 1] == '\n';
+    ws_send_text(socket->ws, json);
+}
+
+static void socket_line(struct gateway *gateway, struct slice json)
+{
+    struct socket *socket = socket_of(gateway);
+    send_line(socket, json);
+    flush(socket);
+}
+
+static void socket_end(struct gateway *gateway, enum grpc_status status, struct slice error)
+{
+    struct socket *socket = socket_of(gateway);
+    if (status != GRPC_OK) {
+        send_line(socket, error);
+    } else if (gateway->row->kind == GRPC_UNARY) {
+        ws_send_text(socket->ws, buf_slice(&gateway->line));
+    }
+    ws_send_close(socket->ws, WS_NORMAL);
+    flush(socket);
+    socket->is_over = true;
+    if (!socket->is_receiving) {
+        close_socket(socket);
+    }
+}
+
+static const struct gateway_carrier socket_carrier = {.line = socket_line, .end = socket_end};
+
+static void on_message(void *ctx, struct slice message)
+{
+    struct socket *socket = ctx;
+    if (socket->is_over || socket->is_flooded) {
+        return;
+    }
+    buf_append_slice(&socket->input, message);
+    buf_append_byte(&socket->input, '\n');
+    struct slice text = buf_slice(&socket->input);
+    if (gateway__input(&socket->gateway, &text, false)) {
+        buf_consume(&socket->input, socket->input.len - text.len);
+        socket->is_flooded = socket->input.len > MESSAGE_MAX;
+    }
+}
+
+static void on_input(struct http_request *request, struct slice bytes, void *ctx)
+{
+    struct socket *socket = socket_of(ctx);
+    UNUSED(request);
+    socket->is_receiving = true;
+    enum err err = ws_recv(socket->ws, bytes);
+    socket->is_receiving = false;
+    if (socket->is_over) {
+        close_socket(socket);
+        return;
+    }
+    flush(socket);
+    if (err != ERR_OK || socket->is_flooded) {
+        grpc_local_cancel(socket->gateway.call, GRPC_CANCELED);
+        close_socket(socket);
+    }
+}
+
+void gateway__upgrade(const struct web *web, struct http_request *request,
+                      const struct gateway_row *row)
+{
+    struct slice key;
+    struct slice version;
+    struct slice token;
+    struct buf accept = {0};
+    bool is_good = slice_eq_str(http_method(request), "GET") &&
+                   http_header(request, "Sec-WebSocket-Version", &version) &&
+                   slice_eq_str(version, "13") && http_header(request, "Sec-WebSocket-Key", &key) &&
+                   ws_accept(key, &accept) == ERR_OK;
+    if (!is_good) {
+        buf_fini(&accept);
+        http_reply_error(request, 400, "Bad Request");
+        return;
+    }
+    const struct http_field fields[4] = {
+        {SLICE("Upgrade"), SLICE("websocket")},
+        {SLICE("Connection"), SLICE("Upgrade")},
+        {SLICE("Sec-WebSocket-Accept"), buf_slice(&accept)},
+        {SLICE("Sec-WebSocket-Protocol"), SLICE("Bearer")},
+    };
+    size_t count = gateway__protocol_token(request, &token) ? 4 : 3;
+    struct socket *socket = ARENA_NEW(http_arena(request), struct socket);
+    socket->gateway =
+        (struct gateway){.request = request, .web = web, .row = row, .carrier = &socket_carrier};
+    socket->ws = ws_new(MESSAGE_MAX, on_message, socket);
+    http_reply_upgrade(request, fields, count, on_input, gateway__event, &socket->gateway);
+    buf_fini(&accept);
+    gateway__open(&socket->gateway);
+}

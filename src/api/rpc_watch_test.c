@@ -1,0 +1,280 @@
+/* The Watch service on a whole member with real sockets: what cannot be brought about from outside
+ * of the process, a lost leader and watchers of other services. The rest is
+ * test/e2e/watch*_test.py. */
+#include "api/api.h"
+
+#include "codec/pb.h"
+#include "env/posix.h"
+#include "net/grpc_client.h"
+#include "server/server_priv.h"
+#include "unit.h"
+
+#include "rpc.pb-c.h"
+
+#include <stdio.h>
+
+struct world {
+    struct env *env;
+    struct loop *loop;
+    struct config *config;
+    struct metrics *metrics;
+    struct server *server;
+    struct api *api;
+    struct http_server *http;
+    struct grpc_conn *conn;
+    bool is_ready;
+    bool is_stopped;
+    bool http_stopped;
+};
+
+struct client {
+    struct world *world;
+    struct grpc_stream *stream;
+    unsigned messages;
+    bool is_ended;
+    uint32_t status;
+    char text[128];
+};
+
+static int64_t clock_zero(void *ctx)
+{
+    UNUSED(ctx);
+    return 0;
+}
+
+static void log_nothing(void *ctx, enum log_level level, struct slice text)
+{
+    UNUSED(ctx);
+    UNUSED(level);
+    UNUSED(text);
+}
+
+static struct config *config_make(void)
+{
+    static char data_dir[512]; /* the configuration borrows it */
+    snprintf(data_dir, sizeof(data_dir), "--data-dir=%s/data", test_dir());
+    const char *argv[] = {"etcd",
+                          "--name=m1",
+                          data_dir,
+                          "--heartbeat-interval=10",
+                          "--election-timeout=50",
+                          "--initial-cluster=m1=http://localhost:2380"};
+    static const char *const none[] = {NULL};
+    struct config *config = NULL;
+    int status = 0;
+    struct config_input in = {
+        .argc = (int)ARRAY_LEN(argv),
+        .argv = argv,
+        .environ = none,
+        .disk = posix_disk(),
+        .clock = clock_zero,
+        .standard_out = {log_nothing, NULL},
+        .standard_error = {log_nothing, NULL},
+    };
+    assert_int_equal(config_load(&in, &config, &status), CONFIG_RUN);
+    return config;
+}
+
+static void set_true(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static void turn_until(struct world *w, const bool *done)
+{
+    mono_ns limit = env_now_mono(w->env) + 20 * NS_PER_SEC;
+    while (!*done) {
+        assert_true(env_now_mono(w->env) < limit);
+        loop_turn(w->loop, false);
+    }
+}
+
+static struct world *world_new(void)
+{
+    struct errbuf why = {""};
+    struct world *w = NEW(struct world);
+    w->config = config_make();
+    w->env = posix_env_new();
+    w->loop = loop_new(w->env);
+    w->metrics = metrics_new();
+    struct server_options server = {
+        .env = w->env,
+        .loop = w->loop,
+        .config = w->config,
+        .log = config_log(w->config),
+        .metrics = w->metrics,
+        .on_ready = set_true,
+        .ctx = &w->is_ready,
+    };
+    if (server_open(&server, &w->server, &why) != ERR_OK) {
+        fail_msg("%s", why.text);
+    }
+    struct api_options api = {
+        .env = w->env, .loop = w->loop, .server = w->server, .metrics = w->metrics};
+    w->api = api_new(&api);
+    w->http = api_http_server(w->api, API_CLIENT);
+    struct listen_options listen = {0};
+    assert_int_equal(http_server_listen(w->http, "127.0.0.1", "0", &listen, &why), ERR_OK);
+    server_start(w->server);
+    turn_until(w, &w->is_ready);
+    struct sock_addr addr;
+    http_server_addr(w->http, 0, &addr);
+    struct grpc_conn_options conn = {.host = "127.0.0.1", .port = strrchr(addr.text, ':') + 1};
+    w->conn = grpc_conn_open(w->env, w->loop, &conn);
+    return w;
+}
+
+static void world_free(struct world *w)
+{
+    grpc_conn_close(&w->conn);
+    api_stop(w->api);
+    http_server_stop(w->http, env_now_mono(w->env) + NS_PER_SEC, set_true, &w->http_stopped);
+    turn_until(w, &w->http_stopped);
+    server_stop(w->server, set_true, &w->is_stopped);
+    turn_until(w, &w->is_stopped);
+    http_server_free(&w->http);
+    api_free(&w->api);
+    server_free(&w->server);
+    metrics_free(&w->metrics);
+    loop_free(&w->loop);
+    posix_env_free(&w->env);
+    config_free(&w->config);
+    mem_free(w);
+}
+
+/* ---- a client's stream ----------------------------------------------------------------------- */
+
+static void on_message(struct grpc_stream *stream, struct slice message, void *ctx)
+{
+    UNUSED(stream);
+    UNUSED(message);
+    ((struct client *)ctx)->messages++;
+}
+
+static void on_end(struct grpc_stream *stream, const struct grpc_result *result, void *ctx)
+{
+    struct client *client = ctx;
+    UNUSED(stream);
+    client->is_ended = true;
+    client->status = result->status;
+    snprintf(client->text, sizeof(client->text), "%s", result->message);
+}
+
+static const struct grpc_stream_handler client_handler = {.message = on_message, .end = on_end};
+
+static void client_open(struct world *w, struct client *client, const char *hasleader)
+{
+    struct grpc_metadata metadata = {SLICE("hasleader"), slice_str(hasleader)};
+    *client = (struct client){.world = w};
+    client->stream = grpc_stream_open(w->conn, "/etcdserverpb.Watch/Watch", &metadata, 1,
+                                      UINT64_MAX, &client_handler, client);
+    grpc_stream_send(client->stream, slice_of("\x0a\x03\x0a\x01k", 5));
+}
+
+static void turn_for(struct world *w, uint64_t ms)
+{
+    mono_ns limit = env_now_mono(w->env) + ms * NS_PER_MS;
+    while (env_now_mono(w->env) < limit) {
+        loop_turn(w->loop, false);
+    }
+}
+
+TEST(rpc_watch, a_stream_that_needs_a_leader_ends_when_there_has_been_none_for_a_while)
+{
+    struct world *w = world_new();
+    struct client needs;
+    struct client does_not;
+    client_open(w, &needs, "true");
+    client_open(w, &does_not, "false");
+    turn_for(w, 300);
+    assert_int_equal(needs.messages, 1);
+    assert_false(needs.is_ended);
+    uint64_t leader = w->server->leader;
+    w->server->leader = 0; /* as raft would say it */
+    turn_for(w, 60);       /* one election timeout is not enough */
+    assert_false(needs.is_ended);
+    turn_until(w, &needs.is_ended);
+    assert_int_equal(needs.status, GRPC_UNAVAILABLE);
+    assert_string_equal(needs.text, "etcdserver: no leader");
+    assert_false(does_not.is_ended);
+    grpc_stream_free(&needs.stream);
+    client_open(w, &needs, "true"); /* and none is begun */
+    turn_until(w, &needs.is_ended);
+    assert_string_equal(needs.text, "etcdserver: no leader");
+    assert_int_equal(needs.messages, 0);
+    w->server->leader = leader;
+    assert_false(does_not.is_ended);
+    grpc_stream_free(&needs.stream);
+    grpc_stream_free(&does_not.stream);
+    world_free(w);
+}
+
+/* ---- a watcher of another service ------------------------------------------------------------ */
+
+struct waiter {
+    struct watch_stream *stream;
+    int64_t deleted_at;
+    bool is_gone;
+};
+
+static void on_gone(void *ctx, const struct watch_batch *batch)
+{
+    struct waiter *waiter = ctx;
+    struct watch_event event;
+    struct watch_event_iter iter = watch_event_iter_init(batch->body);
+    assert_true(watch_event_next(&iter, &event));
+    assert_true(event.is_delete);
+    waiter->deleted_at = event.kv.mod;
+    watch_event_iter_fini(&iter);
+    watch_stream_close(&waiter->stream);
+    waiter->is_gone = true;
+}
+
+static void on_lost(void *ctx, watch_id id, int64_t compact_revision, const char *reason)
+{
+    UNUSED(ctx);
+    UNUSED(id);
+    UNUSED(compact_revision);
+    UNUSED(reason);
+    fail();
+}
+
+static const struct watch_sink waiter_sink = {.events = on_gone, .canceled = on_lost};
+
+static void on_reply(const struct grpc_result *result, struct slice reply, void *ctx)
+{
+    UNUSED(reply);
+    assert_int_equal(result->status, GRPC_OK);
+    *(bool *)ctx = true;
+}
+
+static void unary(struct world *w, const char *path, struct slice request)
+{
+    bool done = false;
+    grpc_unary(w->conn, path, request, NULL, 0, UINT64_MAX, on_reply, &done);
+    turn_until(w, &done);
+}
+
+TEST(rpc_watch, a_service_inside_may_wait_for_the_end_of_a_key)
+{
+    struct world *w = world_new();
+    struct waiter waiter = {.stream = NULL};
+    watch_id id;
+    const char *why;
+    unary(w, "/etcdserverpb.KV/Put", slice_of("\x0a\x01k\x12\x01v", 6)); /* revision 2 */
+    waiter.stream = watch_stream_open(server_watch_hub(w->server), &waiter_sink, &waiter);
+    struct watch_request request = {.key = SLICE("k"), .start_revision = 2, .flags = WATCH_NO_PUT};
+    assert_int_equal(watch_create(waiter.stream, &request, &id, &why), ERR_OK);
+    unary(w, "/etcdserverpb.KV/Put", slice_of("\x0a\x01k\x12\x01w", 6)); /* 3 */
+    assert_false(waiter.is_gone);
+    unary(w, "/etcdserverpb.KV/DeleteRange", slice_of("\x0a\x01k", 3)); /* 4 */
+    turn_until(w, &waiter.is_gone);
+    assert_int_equal(waiter.deleted_at, 4);
+    /* And one that comes late, when it has gone already. */
+    waiter = (struct waiter){
+        .stream = watch_stream_open(server_watch_hub(w->server), &waiter_sink, &waiter)};
+    assert_int_equal(watch_create(waiter.stream, &request, &id, &why), ERR_OK);
+    turn_until(w, &waiter.is_gone);
+    assert_int_equal(waiter.deleted_at, 4);
+    world_free(w);
+}

@@ -1,0 +1,34 @@
+/* WatchResponses: everything but the events is encoded here; events come encoded (state/watch.h).
+ *
+ * Threads: pure functions. */
+#ifndef API_WATCH_REPLY_H
+#define API_WATCH_REPLY_H
+
+#include "server/reply.h"
+#include "state/watch.h"
+
+struct watch_reply {
+    struct reply_header header;
+    watch_id id;
+    bool created;
+    bool canceled;
+    int64_t compact_revision;
+    const char *cancel_reason; /* NULL: none */
+    bool fragment;
+};
+
+/* Appends the message without its events, which are the last field. */
+void watch_reply_put(struct buf *out, const struct watch_reply *reply);
+
+/* Calls each(ctx, head, from, len) for every message that the events of `body` are to be sent in:
+ * one, or, when that would have `fragment_max` bytes or more and `may_fragment` is set, several. A
+ * message is `head` and then `len` bytes of the body from cursor `from` on. `scratch` is for the
+ * heads.
+ *
+ * Compatibility: cut where etcd cuts, and all but the last are marked. One event is never cut. */
+typedef void watch_part_fn(void *ctx, struct slice head, struct watch_cursor from, size_t len);
+void watch_reply_events(const struct watch_reply *reply, const struct watch_body *body,
+                        bool may_fragment, size_t fragment_max, struct buf *scratch,
+                        watch_part_fn *each, void *ctx);
+
+#endif

@@ -1,0 +1,253 @@
+/* Inside the hub: watch.c (streams, watchers, groups), watch_body.c (encoding), watch_window.c
+ * (events of some revisions, and whom they hit), watch_step.c (delivery).
+ *
+ * Words:
+ *   group    the watchers of one and the same range; it is in `exact` or in `spans`
+ *   window   whole revisions, their events as far as a group is interested, and for every such
+ *            group which events hit it
+ *   flushed  the revision up to which the synced have been told
+ *
+ * States of a watcher, and which list its link is on:
+ *
+ *   SYNCED -> BEHIND <-> IN_WINDOW -> SYNCED
+ *               |  ^
+ *               v  |
+ *              BLOCKED
+ *
+ *   SYNCED     group->synced    has been told up to `flushed`; `next` only matters while it is
+ *                               above that (a start in the future)
+ *   BEHIND     hub->behind      has been told what is below `next`; waits for its slice
+ *   BLOCKED    stream->blocked  as BEHIND, and its sink has no room
+ *   IN_WINDOW  hub->members     as BEHIND, and the open window of history will serve it
+ *
+ * Invariants:
+ *   1. Between watch_hub_changed() and the end of watch_hub_flush() the turn's window holds every
+ *      event of (flushed, revision] of every group that has synced watchers, or those watchers have
+ *      been moved to BEHIND with next <= the first revision that is missing.
+ *   2. A window of history is opened, filled and delivered only while the turn's window is empty.
+ *   3. compact <= next for every watcher that is not SYNCED, or it will be canceled when it is
+ *      looked at: rows at and above the compact revision are all there, but for those that the same
+ *      revision replaced.
+ *   4. stream->behind counts its watchers that are not SYNCED, stream->future those in the heap. */
+#ifndef STATE_WATCH_PRIV_H
+#define STATE_WATCH_PRIV_H
+
+#include "base/coll.h"
+#include "base/itree.h"
+#include "base/mem.h"
+#include "codec/pbwire.h"
+#include "state/watch.h"
+
+/* What a slice may cost by default, in units of about a microsecond. */
+#define STEP_COST 600
+#define SEND_COST 1
+#define FIRST_SEND_COST 4 /* to a stream in this slice: its socket will want a write of its own */
+#define ROW_COST 1        /* a row of one key, found through the index */
+#define SCAN_ROWS_PER_COST 4
+/* A window of history ends with the first whole revision behind either of these. */
+#define WINDOW_ROWS 1024
+#define WINDOW_BYTES ((size_t)512 * 1024)
+/* Watchers that one window of history serves, and how far down the queue they are looked for. */
+#define WINDOW_MEMBERS 256
+/* What the turn's window may gather before it lets everybody fall behind. */
+#define TURN_HITS_MAX 65536
+#define TURN_BYTES_MAX ((size_t)32 * 1024 * 1024)
+/* From here on a value has a chunk of its own (base/chunk.h), and to refer to it pins nothing else;
+ * below, it is copied into the body. */
+#define REFER_MIN ((size_t)CHUNK_LEN / 4 + 1)
+
+#define NO_HIT UINT32_MAX
+
+enum { WINDOW_TURN, WINDOW_HISTORY, WINDOW_COUNT };
+
+/* Which events of a window hit a group: a chain through window->hits. */
+struct watch_hits {
+    uint64_t serial; /* of the window; another one's are stale */
+    uint32_t first; /* NO_HIT: a watcher of the group is served by the window, and nothing hit it */
+    uint32_t last;
+};
+
+/* Allocated as far as its kind of node goes; the bytes of the key, and of the end, lie behind that:
+ * of groups of single keys there may be a million. */
+struct watch_group {
+    struct list synced;
+    struct watch_hits hits[WINDOW_COUNT];
+    uint32_t refs; /* one for each watcher, and while a loop walks over it */
+    bool is_exact;
+    size_t key_len;
+    union {
+        struct map_node exact;   /* in hub->exact */
+        struct itree_node spans; /* in hub->spans */
+    } at;
+};
+
+enum watch_state {
+    WATCHER_SYNCED,
+    WATCHER_BEHIND,
+    WATCHER_BLOCKED,
+    WATCHER_IN_WINDOW,
+};
+
+/* Flags of ours, above the client's. */
+enum {
+    WATCHER_IS_QUIET = 1 << 8, /* had no event since the last tick */
+    WATCHER_HAS_EXTRA = 1 << 9,
+};
+
+/* What only few watchers need. */
+struct watcher_extra {
+    struct list progress;    /* stream->progress or ->ticking: WATCH_PROGRESS */
+    struct heap_node future; /* hub->future: start above the newest revision */
+};
+
+struct watcher {
+    struct list link;      /* by state */
+    struct map_node by_id; /* stream->ids */
+    struct watch_stream *stream;
+    struct watch_group *group;
+    watch_id id;
+    int64_t next;
+    uint16_t flags;
+    uint8_t state; /* enum watch_state */
+    struct watcher_extra extra[];
+};
+
+struct watch_stream {
+    struct watch_hub *hub;
+    const struct watch_sink *sink;
+    void *ctx;
+    struct list link; /* hub->streams, or hub->closing */
+    struct map ids;
+    watch_id next_id;
+    size_t key_bytes;
+    size_t progress_count;
+    uint32_t behind;
+    uint32_t future;
+    struct list blocked;
+    struct list progress;    /* watcher_extra */
+    struct list ticking;     /* those of `progress` that a tick has still to look at */
+    struct list tick_link;   /* hub->ticking */
+    struct list answer_link; /* hub->answers: a progress note may be due */
+    size_t walk;             /* a place in ids, for closing */
+    uint64_t slice;          /* hub->slice in which it was last sent to */
+    bool wants_progress;
+    bool is_closed;
+};
+
+struct window_event {
+    struct revision rev;
+    bool is_delete;
+    bool is_create;
+    bool knows_prev; /* `prev` is what the store said */
+    struct slice key;
+    struct slice kv;
+    struct chunk *chunk;
+    struct revision prev;
+};
+struct window_hit {
+    uint32_t event;
+    uint32_t next;
+};
+struct watch_window {
+    unsigned slot; /* WINDOW_TURN or WINDOW_HISTORY */
+    uint64_t serial;
+    int64_t first;
+    int64_t last; /* of history: 0 before it is whole */
+    struct window_event *events;
+    size_t event_count;
+    size_t event_cap;
+    struct window_hit *hits;
+    size_t hit_count;
+    size_t hit_cap;
+    size_t bytes;
+};
+
+/* The last body of each combination of flags. */
+#define VARIANT_MASK ((unsigned)(WATCH_PREV_KV | WATCH_NO_PUT | WATCH_NO_DELETE))
+struct body_cache {
+    const struct watch_group *group;
+    unsigned slot;
+    uint64_t serial;
+    uint32_t hit;
+    bool is_set;
+    struct watch_body *body; /* NULL: nothing is left after filtering */
+};
+
+struct watch_hub {
+    struct watch_options options;
+    struct mvcc *store;
+    int64_t revision; /* newest that changed() told of */
+    int64_t flushed;
+    struct map exact;
+    struct itree spans;
+    struct list streams;
+    struct list closing;
+    struct list ticking;
+    struct list answers;
+    struct heap future; /* watcher_extra */
+
+    struct watch_window turn;
+    struct watch_group **dirty; /* groups that the turn's window hits, each with a reference */
+    size_t dirty_count;
+    size_t dirty_cap;
+    bool is_spilling; /* the turn's window was given up: who is hit falls behind at once */
+    bool is_flushing;
+
+    struct list behind;
+    struct watch_window history;
+    bool is_open;             /* the window of history */
+    struct watch_group *only; /* the window is of this group's key alone; with a reference */
+    struct revision resume;   /* where filling goes on */
+    struct list members;
+    size_t member_count;
+    struct chunk_pool pool; /* for rows of history */
+
+    struct body_cache cache[VARIANT_MASK + 1];
+    uint64_t serial;
+    uint64_t slice;
+    int cost_left;
+
+    size_t stream_count;
+    size_t watcher_count;
+    size_t behind_count;
+    uint64_t event_count;
+    uint64_t row_count;
+    uint64_t body_count;
+};
+
+/* watch.c */
+struct watch_group *watch__exact_group(const struct watch_hub *hub, struct slice key);
+struct key_range watch__group_range(const struct watch_group *group);
+void watch__group_unref(struct watch_hub *hub, struct watch_group *group);
+void watch__set_state(struct watcher *watcher, enum watch_state state);
+void watch__free_watcher(struct watcher *watcher);
+void watch__wake(struct watch_hub *hub);
+
+/* watch_body.c */
+/* What `watcher` is to get of a window: a body with a reference for the caller, or NULL when
+ * nothing hits it. Shared with the one before when that wanted the same. */
+struct watch_body *watch__body_for(struct watch_hub *hub, const struct watch_window *window,
+                                   const struct watcher *watcher);
+void watch__cache_drop(struct watch_hub *hub);
+
+/* watch_window.c */
+void watch__window_begin(struct watch_hub *hub, struct watch_window *window, unsigned slot,
+                         int64_t first);
+void watch__window_end(struct watch_window *window); /* lets go of its events */
+void watch__window_fini(struct watch_window *window);
+/* The first hit of a group, or NO_HIT. */
+uint32_t watch__first_hit(const struct watch_window *window, const struct watch_group *group);
+/* Takes up to `budget` units' worth of history. True when the window is whole. */
+bool watch__window_fill(struct watch_hub *hub);
+
+/* watch_step.c */
+/* A watcher of the stream has caught up, or gone: answers a progress request that waits. */
+void watch__settled(struct watch_stream *stream);
+/* Starts in the future that are now here. */
+void watch__arrive(struct watch_hub *hub);
+/* Its members go back to the queue. */
+void watch__give_up_window(struct watch_hub *hub);
+/* Every synced watcher of the group goes on by history, from `next` on at the latest. */
+void watch__fall_behind(struct watch_hub *hub, struct watch_group *group, int64_t next);
+
+#endif
