@@ -18,6 +18,7 @@ struct world {
     unsigned pulls;
     uint64_t pulled;
     struct grpc_call *pulling; /* the last call with a source */
+    bool asks_peer;            /* when that is closed */
     bool rests;                /* a source has just said ERR_AGAIN */
     unsigned closes;
     bool stopped;
