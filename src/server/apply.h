@@ -93,8 +93,11 @@ enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *r
 /* The id was chosen by the proposer. */
 enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
                               struct arena *arena, struct slice *reply_out);
-enum status apply_lease_revoke(struct apply *apply, const Etcdserverpb__LeaseRevokeRequest *request,
-                               struct arena *arena, struct slice *reply_out);
+/* A LeaseRevoke in steps, as a DeleteRange. A status other than OK has begun nothing. */
+enum status apply_revoke_open(struct apply *apply, int64_t lease);
+bool apply_revoke_step(struct apply *apply, int64_t lease, bool *is_suspended, uint64_t *budget);
+void apply_revoke_end(struct apply *apply, int64_t lease, struct arena *arena,
+                      struct slice *reply_out);
 /* persists: the cluster keeps the rest of a lease's life on disk. Nobody waits for an answer. */
 void apply_lease_checkpoint(struct apply *apply,
                             const Etcdserverpb__LeaseCheckpointRequest *request, bool persists);

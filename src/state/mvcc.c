@@ -379,7 +379,9 @@ void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete)
 {
     ASSERT(store->is_writing);
     ASSERT(!store->is_suspended);
-    keyindex_iter_pause(&delete->iter);
+    if (delete != NULL) {
+        keyindex_iter_pause(&delete->iter);
+    }
     store->is_suspended = true;
 }
 

@@ -101,7 +101,7 @@ bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *
 
 /* A transaction that goes on in a later turn of the loop. While it is suspended nobody sees any of
  * it: revisions, reads, and history are those of the transaction that ended last. Nothing may be
- * written, compacted or hashed. A delete under way is paused by it. */
+ * written, compacted or hashed. A delete under way is paused by it; NULL: none is. */
 void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete);
 void mvcc_resume(struct mvcc *store);
 
