@@ -437,6 +437,18 @@ bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
     return true;
 }
 
+bool mvcc_read_one(struct mvcc *store, struct slice key, size_t len_max, struct slice *raw_out)
+{
+    struct key_version version;
+    bool is_live = keyindex_get(store->index, key, visible_at(store), &version);
+    if (is_live && version.row_len > len_max) {
+        return false;
+    }
+    *raw_out = is_live ? row_at(store, version.mod) : SLICE_EMPTY;
+    store->stats.ranges++;
+    return true;
+}
+
 bool mvcc_get_at(struct mvcc *store, struct revision rev, struct mvcc_row *out)
 {
     struct slice raw;
