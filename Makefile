@@ -56,6 +56,7 @@ test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stoc
 	@tools/run-tests
 
 test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
+	@ETCDC_LONG=1 build/asan/test/server_crash_test
 	@ETCDC_LONG=1 tools/run-tests e2e exchange
 	@ETCDC_LONG=1 tools/run-tests e2e kill
 	@ETCDC_LONG=1 tools/run-tests e2e failpoint

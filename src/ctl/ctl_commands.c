@@ -214,6 +214,23 @@ const struct pflag_spec ctl__watch_flags[CTL_WATCH_FLAGS] = {
     {"rev", 0, PFLAG_INT64, "0", "start at this revision (0: now)", NULL},
 };
 
+static const struct pflag_spec lock_flags[] = {
+    {"ttl", 0, PFLAG_INT64, "10", "seconds after which the lock of one who has died is free", NULL},
+};
+
+static const char lock_long[] =
+    "Holds the lock until it is interrupted, and prints the key that shows it; or runs a program\n"
+    "while it holds the lock, with ETCD_LOCK_KEY and ETCD_LOCK_REV in its environment, and ends\n"
+    "with its exit code. Put \"--\" in front of a program that has flags.";
+
+static const struct pflag_spec elect_flags[] = {
+    {"listen", 'l', PFLAG_BOOL, "false", "print the leaders as they change", NULL},
+};
+
+static const char elect_long[] =
+    "With a proposal it waits until it leads, prints its key and the proposal, and leads until it\n"
+    "is interrupted. With -l it prints key and proposal of whoever leads.";
+
 static const char watch_long[] =
     "The key and the end of the range may also come from ETCDCTL_WATCH_KEY and\n"
     "ETCDCTL_WATCH_RANGE_END. A program behind \"--\" is run for each event, with\n"
@@ -333,11 +350,15 @@ static const struct command commands[] = {
     {.name = "lock",
      .use = "lock <lockname> [exec-command arg1 arg2 ...]",
      .summary = "Takes a named lock",
-     ABSENT},
+     .long_text = lock_long,
+     FLAGS(lock_flags),
+     .run = ctl__lock_run},
     {.name = "elect",
      .use = "elect <election-name> [proposal]",
      .summary = "Takes part in an election, or watches it",
-     ABSENT},
+     .long_text = elect_long,
+     FLAGS(elect_flags),
+     .run = ctl__elect_run},
     {.name = "auth",
      .use = "auth <enable or disable>",
      .summary = "Commands about authentication",

@@ -362,6 +362,7 @@ static FALLIBLE boot_member(struct boot *boot)
     }
     TRY(open_log(boot));
     TRY(identity_from_log(boot));
+    TRY(server__check_origin(boot->server, boot->why));
     size_t removed = 0;
     TRY(snap_clean(boot->disk, config_snap_dir(boot->config), boot->snap.index, &removed,
                    boot->why));

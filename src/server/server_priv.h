@@ -169,6 +169,10 @@ static inline struct banner_member server__banner(const struct server *server)
 /* server_boot.c */
 FALLIBLE server__boot(struct server *server, struct errbuf *why);
 
+/* server_origin.c: the database is not of a newer etcd, nor of another cluster than the log.
+ * ERR_UNSUPPORTED, ERR_INVALID. */
+FALLIBLE server__check_origin(struct server *server, struct errbuf *why);
+
 /* server_entry.c */
 raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
 /* Goes on with what the last turn left. */

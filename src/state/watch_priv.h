@@ -209,6 +209,7 @@ struct watch_hub {
 
     size_t stream_count;
     size_t watcher_count;
+    size_t key_bytes; /* of all watchers, shared or not */
     size_t behind_count;
     uint64_t event_count;
     uint64_t row_count;

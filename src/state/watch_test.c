@@ -325,6 +325,24 @@ TEST(watch, limits_of_a_stream_hold)
     world_free(w);
 }
 
+TEST(watch, limits_of_all_streams_hold)
+{
+    struct watch_options options = {.watchers_max = 3, .key_bytes_max = 10};
+    struct watch_world *w = NEW(struct watch_world);
+    watch_world_init(w, &options);
+    assert_int_equal(watch_world_watch(w, 1, "1234", "", 0, 0), 0);
+    assert_int_equal(watch_world_watch(w, 2, "1234", "", 0, 0), 0);
+    assert_int_equal(watch_world_watch(w, 3, "123", "", 0, 0), -ERR_TOO_LARGE);
+    assert_int_equal(watch_world_watch(w, 3, "12", "", 0, 0), 0);
+    assert_true(watch_cancel(w->streams[1].stream, 0));
+    assert_int_equal(watch_world_watch(w, 3, "1", "", 0, 0), 1);
+    assert_int_equal(watch_world_watch(w, 3, "2", "", 0, 0), -ERR_TOO_LARGE);
+    watch_stream_close(&w->streams[2].stream);
+    watch_world_settle(w);
+    assert_int_equal(watch_world_watch(w, 3, "1234", "", 0, 0), 2);
+    world_free(w);
+}
+
 TEST(watch, permissions_are_asked_for_at_creation_and_before_every_batch)
 {
     struct watch_world *w = world_new();
