@@ -125,7 +125,8 @@ enum bolt_seal bolt__seal_check(const struct bolt_page *page, uint64_t txid, con
 
 /* A bit for every page that has been looked at since it was written: any thread. */
 #define SEEN_CHUNK_PAGES ((uint64_t)1 << 18)
-#define SEEN_CHUNKS ((size_t)1 << 12) /* 4 TiB of pages of 4 KiB; what is beyond is always checked */
+#define SEEN_CHUNKS                                                                                \
+    ((size_t)1 << 12) /* 4 TiB of pages of 4 KiB; what is beyond is always checked */
 struct bolt_looked {
     _Atomic(_Atomic(uint64_t) *) chunk[SEEN_CHUNKS];
 };
