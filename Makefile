@@ -41,7 +41,7 @@ tsan: deps-test ## build with TSan and run the unit tests
 	@test -f build/tsan/build.ninja || $(MESON) setup build/tsan --buildtype=debug \
 	    -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dbenches=false
 	@$(NINJA) -C build/tsan
-	@$(MESON) test -C build/tsan --no-rebuild --print-errorlogs --suite unit
+	@$(MESON) test -C build/tsan --no-rebuild --print-errorlogs --timeout-multiplier 5 --suite unit
 
 failpoints: deps ## the server with failpoints, for crash tests, in build/failpoints
 	@test -f build/failpoints/build.ninja || $(MESON) setup build/failpoints --buildtype=debug \

@@ -173,7 +173,7 @@ def who_no_longer_answers_is_left():
 def who_does_not_go_on_is_left():
     for seconds in (HEAD_SECONDS, BODY_SECONDS):
         left = [(name, sock) for name, of, sock in slow if of == seconds]
-        end = started + seconds + SLACK_SECONDS
+        end = max(started + seconds, time.monotonic()) + SLACK_SECONDS
         while left and time.monotonic() < end:
             left = [(name, sock) for name, sock in left if not is_closed(sock)]
             time.sleep(0.1)
