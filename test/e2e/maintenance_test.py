@@ -139,12 +139,12 @@ def clients_are_served_while_it_runs():
               if line.startswith("etcdc_loop_stall_seconds_bucket")]
     note(f"{runs} defragmentations, {sum(counts)} puts during them; turns of the loop: " +
          " ".join(line.split('le="')[1].replace('"}', "") for line in stalls[-10:]))
-    seen = observe(server)
+    seen = observe(server, 500)
     server.kill()
     check_db(db(server))
     server.start(wait=False)
     serving(server)
-    same(observe(server), seen, "after a kill")
+    same(observe(server, 500), seen, "after a kill")
     client = Client(server)
     for number in range(4):
         last = acknowledged[number] - 1
