@@ -45,6 +45,10 @@ struct reply_header apply_header(const struct apply *apply);
 
 /* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
 
+/* Of one key as it is now, which is what nearly every Range asks for: at once. False when it is
+ * not such a Range, or its reply is not small; nothing is done then. */
+bool apply_range_one(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                     struct arena *arena, struct slice *reply_out);
 /* A Range that may be large: the caller measures it in slices, and takes it whole or has it filled
  * in as it is sent (server/range.h). A status other than OK has opened nothing. */
 enum status apply_range_open(struct apply *apply, const Etcdserverpb__RangeRequest *request,

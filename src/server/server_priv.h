@@ -23,10 +23,10 @@
 #define SERVER_FILES_VERSION "3.4.0"
 
 /* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend: on entries
- * some millisecond, on reads and on replies that are on their way out half of one each. What is
+ * and on reads some millisecond each, on replies that are on their way out half of one. What is
  * left over waits for the next turn. */
 #define SERVER_APPLY_UNITS ((uint64_t)10000)
-#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_READ_UNITS ((uint64_t)10000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
