@@ -104,7 +104,6 @@ static FALLIBLE open_target(struct defrag *defrag)
         .no_sync = backend->options.no_sync,
         .reserve_bytes = backend->options.reserve_bytes,
         .page_size = bolt_page_size(backend->db),
-        .reserve_bytes = backend->options.reserve_bytes,
     };
     if (disk_exists(disk, defrag->path)) {
         TRY(disk_unlink(disk, defrag->path, &defrag->why));
