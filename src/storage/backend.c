@@ -300,6 +300,8 @@ static void drop_committed(struct backend *backend)
         backend__unref_batch(backend, batch);
     }
     backend->commit_batch_count = 0;
+    /* Of what did not fit at once, the rest is as due as the first part was. */
+    backend->is_due = backend->is_due || backend->batch_count > 1;
 }
 
 static void tell_space(struct backend *backend)

@@ -150,6 +150,21 @@ static FALLIBLE head_read(struct bolt *db, struct buf *out, struct errbuf *why)
     return ERR_OK;
 }
 
+/* A process that was killed may have left a state that can be read and is not on the disk: its meta
+ * page, or even the name of the file. From here on others rely on that state, and the pages of the
+ * one before are written over; so it has to last. */
+static FALLIBLE found_sync(struct bolt *db, struct errbuf *why)
+{
+    if (db->options.no_sync) {
+        return ERR_OK;
+    }
+    TRY(file_sync(db->file, why));
+    char *folder = folder_of(db->path);
+    enum err err = disk_sync_dir(db->disk, folder, why);
+    mem_free(folder);
+    return err;
+}
+
 static FALLIBLE meta_load(struct bolt *db, struct buf *head, struct bolt_meta *out,
                           struct errbuf *why)
 {
@@ -162,6 +177,8 @@ static FALLIBLE meta_load(struct bolt *db, struct buf *head, struct bolt_meta *o
         TRY(file_create(db, why));
         TRY(file_size(db->file, &db->file_size, why));
         TRY(head_read(db, head, why));
+    } else if (!db->options.read_only) {
+        TRY(found_sync(db, why));
     }
     return meta_choose(db, buf_slice(head), out, why);
 }
@@ -226,21 +243,6 @@ static FALLIBLE open_file(struct bolt *db, struct errbuf *why)
     return file_lock(db->file, read_only ? FILE_LOCK_FLOCK_SHARED : FILE_LOCK_FLOCK_EXCLUSIVE, why);
 }
 
-/* A process that was killed may have left a state that can be read and is not on the disk: its meta
- * page, or even the name of the file. From here on others rely on that state, and the pages of the
- * one before are written over; so it has to last. */
-static FALLIBLE found_sync(struct bolt *db, struct errbuf *why)
-{
-    if (db->options.no_sync) {
-        return ERR_OK;
-    }
-    TRY(file_sync(db->file, why));
-    char *folder = folder_of(db->path);
-    enum err err = disk_sync_dir(db->disk, folder, why);
-    mem_free(folder);
-    return err;
-}
-
 static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
 {
     struct bolt_meta meta = {0};
@@ -252,11 +254,7 @@ static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
     db->page_shift = (uint32_t)__builtin_ctz(meta.page_size);
     TRY(bolt__map_extend(db, db->file_size, why));
     bolt__view_publish(db, &meta);
-    if (db->options.read_only) {
-        return ERR_OK;
-    }
-    TRY(found_sync(db, why));
-    return free_load(db, why);
+    return db->options.read_only ? ERR_OK : free_load(db, why);
 }
 
 FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_options *options,
