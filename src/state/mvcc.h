@@ -119,8 +119,8 @@ const struct mvcc_change *mvcc_changes(const struct mvcc *store, size_t *count_o
 /* The newest row of one key. False when it does not live. Valid until the next call that writes or
  * turns the loop. For compares, ignore_value, ignore_lease. */
 bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out);
-/* A read of one key at the current revision, in one step: its row as stored, or nothing when it does
- * not live. False: the row is longer than len_max, and nothing was read. */
+/* A read of one key at the current revision, in one step: its row as stored, or nothing when it
+ * does not live. False: the row is longer than len_max, and nothing was read. */
 bool mvcc_read_one(struct mvcc *store, struct slice key, size_t len_max, struct slice *raw_out);
 /* The same without touching the row: create, mod and version. */
 bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *out);
