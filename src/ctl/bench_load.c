@@ -369,10 +369,16 @@ static void send_request(struct bench_client *client)
 }
 
 /* Gives an idle client the next request, if there is one and it has somewhere to send it. */
+static bool is_time_over(const struct bench_load *load)
+{
+    uint64_t duration = load->work->duration_ns;
+    return duration != 0 && env_now_mono(load->env) - load->start >= duration;
+}
+
 static void client_next(struct bench_client *client)
 {
     struct bench_load *load = client->load;
-    if (load->taken == load->work->total || pick(client) == NULL) {
+    if (load->taken == load->work->total || is_time_over(load) || pick(client) == NULL) {
         return;
     }
     buf_reset(&client->request);

@@ -48,7 +48,8 @@ void bench_load_close(struct bench_load **load); /* NULLs; safe on NULL */
 struct bench_work {
     const char *path; /* "/etcdserverpb.KV/Put" */
     uint64_t total;
-    uint64_t rate; /* requests a second; 0: as fast as they are answered */
+    uint64_t rate;        /* requests a second; 0: as fast as they are answered */
+    uint64_t duration_ns; /* nothing is begun after so long; 0: no end but `total` */
     /* Appends the index-th request to `request` and returns which of the reports it belongs to. */
     unsigned (*next)(void *ctx, uint64_t index, struct buf *request);
     /* A few times a second and at the end; may be NULL. */
@@ -61,7 +62,7 @@ struct bench_work {
     size_t report_count;
 };
 
-/* False: not all requests were sent, because the connections were lost. */
+/* False: not all requests were sent, because the connections were lost or the time was over. */
 bool bench_load_run(struct bench_load *load, const struct bench_work *work);
 
 /* One call besides the load. `error` is "" when it went well; reply and error are borrowed until

@@ -297,6 +297,14 @@ static void put_errors(const struct bench_report *report, struct buf *out)
     }
 }
 
+void bench_report_each_error(const struct bench_report *report,
+                             void (*each)(void *ctx, const char *text, uint64_t count), void *ctx)
+{
+    for (size_t i = 0; i < report->error_count; i++) {
+        each(ctx, report->errors[i].text, report->errors[i].count);
+    }
+}
+
 void bench_report_format(const struct bench_report *report, struct buf *out)
 {
     const struct bench_stats *stats = bench_report_stats(report);

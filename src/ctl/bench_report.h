@@ -53,6 +53,9 @@ void bench_report_finish(struct bench_report *report, uint64_t now_ns);
 
 /* After bench_report_finish(). */
 const struct bench_stats *bench_report_stats(const struct bench_report *report);
+/* Each error that was counted, and how often. */
+void bench_report_each_error(const struct bench_report *report,
+                             void (*each)(void *ctx, const char *text, uint64_t count), void *ctx);
 /* The report as text, appended. */
 void bench_report_format(const struct bench_report *report, struct buf *out);
 

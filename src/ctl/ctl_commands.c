@@ -28,15 +28,30 @@ static const struct command auth_commands[] = {
     {.name = "status", .use = "status", .summary = "Says whether authentication is on", ABSENT},
 };
 
+static const char *const check_loads[] = {"s", "m", "l", "xl", NULL};
+static const struct pflag_spec perf_flags[] = {
+    {"auto-compact", 0, PFLAG_BOOL, "false", "compact when the check is over", NULL},
+    {"auto-defrag", 0, PFLAG_BOOL, "false", "defragment when the check is over", NULL},
+    {"load", 0, PFLAG_STRING, "s", "how much to write: s, m, l or xl", check_loads},
+    {"prefix", 0, PFLAG_STRING, "/etcdctl-check-perf/", "text in front of every key", NULL},
+};
+static const struct pflag_spec datascale_flags[] = {
+    {"auto-compact", 0, PFLAG_BOOL, "false", "compact when the check is over", NULL},
+    {"auto-defrag", 0, PFLAG_BOOL, "false", "defragment when the check is over", NULL},
+    {"load", 0, PFLAG_STRING, "s", "how much to write: s, m, l or xl", check_loads},
+    {"prefix", 0, PFLAG_STRING, "/etcdctl-check-datascale/", "text in front of every key", NULL},
+};
 static const struct command check_commands[] = {
     {.name = "datascale",
      .use = "datascale [options]",
      .summary = "Measures the memory that data takes in a server",
-     ABSENT},
+     FLAGS(datascale_flags),
+     .run = ctl__check_datascale_run},
     {.name = "perf",
      .use = "perf [options]",
      .summary = "Measures how fast the cluster writes",
-     ABSENT},
+     FLAGS(perf_flags),
+     .run = ctl__check_perf_run},
 };
 
 static const struct command downgrade_commands[] = {

@@ -128,6 +128,7 @@ command_run_fn ctl__put_run, ctl__get_run, ctl__del_run, ctl__compaction_run;
 command_run_fn ctl__txn_run;
 command_run_fn ctl__watch_run;
 command_run_fn ctl__lock_run, ctl__elect_run;
+command_run_fn ctl__check_perf_run, ctl__check_datascale_run;
 command_run_fn ctl__health_run, ctl__status_run, ctl__hashkv_run;
 command_run_fn ctl__member_list_run;
 command_run_fn ctl__lease_grant_run, ctl__lease_revoke_run, ctl__lease_time_run;

@@ -86,7 +86,7 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
                  (long long)rev.main, rev.sub);
         return false;
     }
-    /* The file's pages carry no checksum: what a row repeats of its key must agree with it. */
+    /* Pages of others carry no checksum: what a row repeats of its key must agree with it. */
     bool is_in_order = revision_cmp(rev, restore->last) > 0;
     bool is_of_row = is_tombstone || (row.mod == rev.main && row.create > 0 &&
                                       row.create <= row.mod && row.version > 0);

@@ -418,7 +418,8 @@ void watch_hub_free(struct watch_hub **out)
     }
     watch_hub_flush(hub);
     ASSERT(hub->watcher_count == 0);
-    watch__cache_drop(hub);
+    watch__cache_drop(hub, WINDOW_TURN);
+    watch__cache_drop(hub, WINDOW_HISTORY);
     watch__window_fini(&hub->turn);
     watch__window_fini(&hub->history);
     chunk_pool_fini(&hub->pool);

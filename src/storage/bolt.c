@@ -268,6 +268,7 @@ FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_option
     db->path = mem_strdup(path);
     db->options = *options;
     list_init(&db->views);
+    db->looked = bolt__looked_new();
     bolt__free_init(&db->free);
     enum err err = open_file(db, why);
     if (err == ERR_OK) {
@@ -314,6 +315,7 @@ void bolt_close(struct bolt **db)
     file_close(&done->file);
     bolt__free_fini(&done->free);
     bolt__chunks_free(done);
+    bolt__looked_free(&done->looked);
     mem_free(done->path);
     mem_free(done);
 }

@@ -24,9 +24,9 @@ def services_register_are_discovered_and_vanish():
         equal(lines[:5], ["Instances of /services/web:", "/services/web/one", "10.0.0.1:80",
                           "/services/web/two", "10.0.0.2:80"])
         equal(lines[6:8], ["/services/web/two", "10.0.0.2:80"])
-        equal(sorted(lines[9:11]), ['discovered: PUT "/services/web/one" "10.0.0.1:80"',
-                                    'discovered: PUT "/services/web/two" "10.0.0.2:80"'])
-        equal(lines[11], 'discovered: DELETE "/services/web/one" ""')
+        equal(sorted(lines[9:11]), ['discovered: "PUT" "/services/web/one" "10.0.0.1:80"',
+                                    'discovered: "PUT" "/services/web/two" "10.0.0.2:80"'])
+        equal(lines[11], 'discovered: "DELETE" "/services/web/one" ""')
 
 
 @test

@@ -93,7 +93,7 @@ def die_under_load(point):
             for death in range(2):  # the second one on a directory that has died before
                 load.start()
                 time.sleep(0.15 + 0.1 * turn)
-                equal(points.call("PUT", "/" + point, "panic" if death == 0 else "2*off->panic")[0], 204)
+                points.arm(point, "panic" if death == 0 else "2*off->panic")
                 wait_for_death(server, point)
                 load.stop()
                 server.start()

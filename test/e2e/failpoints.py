@@ -2,7 +2,7 @@
 import http.client
 import os
 
-from harness import ROOT, Skip, free_port
+from harness import ROOT, Skip, equal, free_port
 
 ETCD = os.path.join(os.environ.get("ETCDC_FAILPOINTS", os.path.join(ROOT, "build/failpoints")), "etcd")
 POINTS = ["afterCommit", "afterStartDBTxn", "beforeApplyOneConfChange", "beforeCommit", "beforeStartDBTxn",
@@ -36,3 +36,10 @@ class Failpoints:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+    def arm(self, point, terms):
+        """The server may have died of it before it could answer."""
+        try:
+            equal(self.call("PUT", "/" + point, terms)[0], 204)
+        except (ConnectionError, http.client.HTTPException):
+            pass

@@ -247,7 +247,7 @@ class Death:
     def come(self, server):
         """A point that nobody passes within a few seconds is given up."""
         if self.point is not None:
-            equal(self.failpoints.call("PUT", "/" + self.point, "panic")[0], 204)
+            self.failpoints.arm(self.point, "panic")
             try:
                 equal(server.process.wait(5), 2, server.logged()[-1000:])
                 self.died_at.add(self.point)
