@@ -16,6 +16,8 @@
 
 /* Rows looked at in one step: some 0.3 ms. Several steps make a batch, and then comes the sleep. */
 #define SLICE_ROWS 200
+/* A step ends, too, when it has copied so many bytes of keys: they may be long. */
+#define SLICE_KEY_BYTES ((size_t)256 * 1024)
 
 static void write_marker(struct mvcc *store, struct slice key, int64_t revision)
 {
@@ -93,7 +95,7 @@ static bool visit_row(void *ctx, struct slice key, struct slice value)
     if (rev.main > store->target) {
         return false;
     }
-    if (state->visited == state->limit) {
+    if (state->visited == state->limit || state->keys.len >= SLICE_KEY_BYTES) {
         state->is_end = false;
         return false;
     }

@@ -334,6 +334,29 @@ TEST(mvcc, the_revision_never_goes_back_over_a_compacted_head)
     teardown(&f);
 }
 
+TEST(mvcc, a_step_of_removal_is_bounded_by_the_bytes_of_keys_too)
+{
+    static uint8_t key[100000];
+    struct fixture f;
+    unsigned steps = 0;
+    setup(&f);
+    for (uint8_t i = 0; i < 20; i++) {
+        key[0] = (uint8_t)(i + 1);
+        for (unsigned k = 0; k < 2; k++) {
+            begin(&f);
+            mvcc_put(f.store, slice_of(key, sizeof(key)), SLICE("x"), 0);
+            end(&f);
+        }
+    }
+    assert_int_equal(mvcc_compact(f.store, mvcc_revision(f.store)), ERR_OK);
+    while (mvcc_compact_step(f.store) >= 0) {
+        steps++;
+    }
+    assert_true(steps >= 6); /* 20 rows go, three a step */
+    mvcc_check(f.store);
+    teardown(&f);
+}
+
 TEST(mvcc, a_removal_cut_short_goes_on_after_a_restart)
 {
     struct fixture f;
