@@ -56,12 +56,15 @@ test: deps-test layers fmt-check ## everything: unit, corpora, transcripts, stoc
 	@tools/run-tests
 
 test-long: test ## `make test`, the long form of what has one, and every fuzz target for TIME seconds
+	@tools/setup long
+	@ETCDC_LONG=1 build/asan/test/server_crash_test
 	@ETCDC_LONG=1 tools/run-tests e2e exchange
 	@ETCDC_LONG=1 tools/run-tests e2e kill
 	@ETCDC_LONG=1 tools/run-tests e2e failpoint
 	@ETCDC_LONG=1 tools/run-tests e2e power
 	@ETCDC_LONG=1 tools/run-tests e2e bitrot
-	@ETCDC_LONG=1 tools/run-tests e2e watch_test
+	@ETCDC_LONG=1 tools/run-tests e2e watch
+	@ETCDC_LONG=1 tools/run-tests e2e patroni
 	@tools/fuzz-all $(TIME)
 
 check: test ## the same as `make test`

@@ -1,4 +1,5 @@
-/* Money moves between two accounts, in transactions that run again when somebody else got in between.
+/* Money moves between two accounts, in transactions that run again when somebody else got in
+ * between.
  *
  *   cc transfer.c $(pkg-config --cflags --libs etcdclient) -o transfer
  *   ./transfer 127.0.0.1:2379 */
@@ -54,8 +55,7 @@ static void show(struct etcd_client *client, const char *key)
 int main(int argc, char **argv)
 {
     const char *endpoint = argc > 1 ? argv[1] : "127.0.0.1:2379";
-    struct etcd_options options = {
-        .endpoints = &endpoint, .endpoint_count = 1, .timeout_ms = 5000};
+    struct etcd_options options = {.endpoints = &endpoint, .endpoint_count = 1, .timeout_ms = 5000};
     struct etcd_client *client = NULL;
     struct etcd_error error;
     if (etcd_open(&options, &client, &error) != ETCD_OK) {

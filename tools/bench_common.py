@@ -101,7 +101,8 @@ def run_benchmark(server, arguments, count):
         raise RuntimeError(f"requests failed:\n{text}")
 
     def number(pattern):
-        return float(re.search(pattern, text, re.M).group(1))
+        found = re.search(pattern, text, re.M)
+        return float(found.group(1)) if found else 0.0  # too few requests for that percentile
     return {"rate": number(r"Requests/sec:\t(\S+)$"), "mean_us": number(r"Average:\t(\S+) secs") * 1e6,
             "p50_us": number(r"^  50% in (\S+) secs") * 1e6, "p99_us": number(r"^  99% in (\S+) secs") * 1e6,
             "p999_us": number(r"^  99.9% in (\S+) secs") * 1e6}

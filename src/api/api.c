@@ -1,4 +1,4 @@
-#include "api/api_priv.h"
+#include "api/rpc_priv.h"
 
 #include "base/mem.h"
 
@@ -38,6 +38,7 @@ struct api *api_new(const struct api_options *options)
     api->bytes_out = metrics_counter(options->metrics, "etcd_network_client_grpc_sent_bytes_total",
                                      "The total number of bytes sent to grpc clients.", "");
     metrics_on_collect(options->metrics, collect, api);
+    list_init(&api->lasting);
     api->watch = rpc_watch_new(api);
     return api;
 }
@@ -56,6 +57,10 @@ void api_free(struct api **api)
 void api_stop(struct api *api)
 {
     rpc_watch_stop(api->watch);
+    LIST_FOR_EACH (&api->lasting, link) {
+        struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
+        lasting->stop(lasting);
+    }
 }
 
 static struct web *web_of(struct api *api, enum api_listener kind)

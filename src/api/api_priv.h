@@ -32,6 +32,7 @@ struct api {
     struct rpc_tables *tables; /* rpc.c's */
     size_t snapshot_streams;   /* rpc_snapshot.c's, open now */
     struct rpc_watch *watch;
+    struct list lasting; /* struct rpc_lasting */
     struct web client_web;
     struct web metrics_web;
     struct web peer_web;

@@ -84,24 +84,28 @@ static void http_line(struct gateway *gateway, struct slice json)
     http_reply_write(gateway->request, json); /* one chunk: some clients take each for a message */
 }
 
+/* The gateway lies in the request's arena and may go with the reply: its buffers are taken out. */
 static void http_end(struct gateway *gateway, enum grpc_status status, struct slice error)
 {
     struct http_request *request = gateway->request;
     const struct web *web = gateway->web;
+    struct buf line = gateway->line;
     bool is_unary = gateway->row->kind == GRPC_UNARY;
     if (is_unary && status == GRPC_OK) {
         const struct http_field fields[] = {
             {SLICE("Content-Type"), SLICE(JSON_TYPE)},
             {SLICE("Grpc-Metadata-Content-Type"), SLICE("application/grpc")},
         };
-        web__reply_fields(web, request, 200, fields, ARRAY_LEN(fields), buf_slice(&gateway->line));
+        buf_init(&gateway->line);
         gateway__free(gateway);
+        web__reply_fields(web, request, 200, fields, ARRAY_LEN(fields), buf_slice(&line));
+        buf_fini(&line);
         return;
     }
     if (is_unary || !gateway->has_begun) {
         /* A stream that never began still answers as one; an empty one has an empty body. */
-        web__reply(web, request, http_status_of(status), JSON_TYPE, error);
         gateway__free(gateway);
+        web__reply(web, request, http_status_of(status), JSON_TYPE, error);
         return;
     }
     if (error.len > 0) {

@@ -216,13 +216,13 @@ static const struct rpc_method methods[] = {
     UNBUILT(AUTH, "RoleDelete", GRPC_UNARY),
     UNBUILT(AUTH, "RoleGrantPermission", GRPC_UNARY),
     UNBUILT(AUTH, "RoleRevokePermission", GRPC_UNARY),
-    UNBUILT(LOCK, "Lock", GRPC_UNARY),
-    UNBUILT(LOCK, "Unlock", GRPC_UNARY),
-    UNBUILT(ELECTION, "Campaign", GRPC_UNARY),
-    UNBUILT(ELECTION, "Proclaim", GRPC_UNARY),
-    UNBUILT(ELECTION, "Leader", GRPC_UNARY),
-    UNBUILT(ELECTION, "Observe", GRPC_SERVER_STREAM),
-    UNBUILT(ELECTION, "Resign", GRPC_UNARY),
+    {LOCK, "Lock", GRPC_UNARY, NULL, NULL, &rpc__lock_handler},
+    {LOCK, "Unlock", GRPC_UNARY, NULL, NULL, &rpc__unlock_handler},
+    {ELECTION, "Campaign", GRPC_UNARY, NULL, NULL, &rpc__campaign_handler},
+    {ELECTION, "Proclaim", GRPC_UNARY, NULL, NULL, &rpc__proclaim_handler},
+    {ELECTION, "Leader", GRPC_UNARY, NULL, NULL, &rpc__leader_handler},
+    {ELECTION, "Observe", GRPC_SERVER_STREAM, NULL, NULL, &rpc__observe_handler},
+    {ELECTION, "Resign", GRPC_UNARY, NULL, NULL, &rpc__resign_handler},
 };
 
 #define METHOD_COUNT ARRAY_LEN(methods)
@@ -394,6 +394,21 @@ static void reply_source(struct rpc_call *rpc)
     count_handled(call, GRPC_OK);
     grpc_call_send_source(call, &pulled);
     grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
+                        void (*stop)(struct rpc_lasting *lasting))
+{
+    lasting->stop = stop;
+    list_init(&lasting->link);
+    list_add_tail(&api->lasting, &lasting->link);
+}
+
+void rpc__lasting_end(struct rpc_lasting *lasting)
+{
+    if (lasting->link.next != NULL) {
+        list_del(&lasting->link);
+    }
 }
 
 /* ---- unary calls ---------------------------------------------------------------------------- */

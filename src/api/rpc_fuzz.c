@@ -11,17 +11,20 @@
 
 #include "codec/pb.h"
 #include "server/apply.h"
+#include "state/lease.h"
 #include "storage/manual_env.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define OPS_MAX 128
+#define LEASE 7 /* there is one, so that keys can be attached */
 #define MESSAGES_MAX 64
 
 struct world {
     struct disk *disk;
     struct manual_env manual;
     struct backend *backend;
+    struct lessor *lessor;
     struct mvcc *mvcc;
     struct alarms *alarms;
     struct apply *apply;
@@ -35,7 +38,15 @@ static void world_open(struct world *w)
     manual_env_init(&w->manual, w->disk);
     struct backend_options backend = {.env = &w->manual.env, .path = "/db"};
     ASSERT(backend_open(&backend, &w->backend, &why) == ERR_OK);
-    struct mvcc_options mvcc = {.backend = w->backend, .compact_batch_limit = 5};
+    struct lessor_options leases = {.backend = w->backend, .ttl_min = 2};
+    ASSERT(lessor_open(&leases, &w->lessor, &why) == ERR_OK);
+    int64_t ttl;
+    ASSERT(lessor_grant(w->lessor, LEASE, 60, &ttl) == ERR_OK);
+    struct mvcc_options mvcc = {
+        .backend = w->backend,
+        .compact_batch_limit = 5,
+        .hooks = {.ctx = w->lessor, .attach = lessor_attach},
+    };
     ASSERT(mvcc_open(&mvcc, &w->mvcc, &why) == ERR_OK);
     ASSERT(alarms_open(w->backend, &w->alarms, &why) == ERR_OK);
     struct apply_options options = {
@@ -45,6 +56,7 @@ static void world_open(struct world *w)
         .cluster_id = 1,
         .member_id = 2,
         .quota = INT64_MAX,
+        .lessor = w->lessor,
     };
     w->apply = apply_new(&options);
     apply_set_term(w->apply, 3);
@@ -53,10 +65,12 @@ static void world_open(struct world *w)
 static void world_close(struct world *w)
 {
     mvcc_check(w->mvcc);
+    lessor_check(w->lessor);
     backend_check(w->backend);
     apply_free(&w->apply);
     alarms_close(&w->alarms);
     mvcc_close(&w->mvcc);
+    lessor_close(&w->lessor);
     backend_close(&w->backend);
     sim_disk_free(&w->disk);
 }

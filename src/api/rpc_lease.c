@@ -27,6 +27,7 @@ struct stream {
     struct arena arena;
     struct list renewals; /* in the order in which they came */
     size_t under_way;     /* of them, those that the server has */
+    struct rpc_lasting lasting;
     bool is_half_closed;
     bool is_paused;
 };
@@ -52,6 +53,7 @@ static void free_when_idle(struct stream *stream)
 static void let_go(struct stream *stream, enum status why)
 {
     stream->call = NULL;
+    rpc__lasting_end(&stream->lasting);
     LIST_FOR_EACH (&stream->renewals, link) {
         struct renewal *renewal = CONTAINER_OF(link, struct renewal, link);
         if (!renewal->is_done) {
@@ -123,6 +125,11 @@ static void on_renewed(struct server_request *request)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+static void on_stop(struct rpc_lasting *lasting)
+{
+    fail(CONTAINER_OF(lasting, struct stream, lasting), STATUS_STOPPED);
+}
+
 static void on_start(struct grpc_call *call)
 {
     enum status status = rpc__start(call);
@@ -135,6 +142,7 @@ static void on_start(struct grpc_call *call)
     stream->api = rpc__api(call);
     arena_init(&stream->arena);
     list_init(&stream->renewals);
+    rpc__lasting_begin(stream->api, &stream->lasting, on_stop);
     grpc_call_set_data(call, stream);
     grpc_call_urgency(call, URGENCY);
 }

@@ -48,6 +48,20 @@ void rpc__reply(struct grpc_call *call, struct slice message);
 #define SNAPSHOT_STREAMS_MAX 16
 extern const struct grpc_handler rpc__snapshot_handler;
 
+/* A call that may go on for ever: when the process is about to stop, api_stop() calls stop(), which
+ * ends it or sees to it that it ends. Embed; zeroed is as good as ended. */
+struct rpc_lasting {
+    struct list link;
+    void (*stop)(struct rpc_lasting *lasting);
+};
+void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
+                        void (*stop)(struct rpc_lasting *lasting));
+void rpc__lasting_end(struct rpc_lasting *lasting);
+
+/* rpc_lock.c, rpc_election.c, rpc_observe.c */
+extern const struct grpc_handler rpc__lock_handler, rpc__unlock_handler;
+extern const struct grpc_handler rpc__campaign_handler, rpc__proclaim_handler;
+extern const struct grpc_handler rpc__leader_handler, rpc__resign_handler, rpc__observe_handler;
 /* rpc_lease.c: the stream of renewals */
 extern const struct grpc_handler rpc__lease_keep_alive_handler;
 

@@ -28,6 +28,7 @@
 struct rpc_watch {
     struct api *api;
     struct list calls;
+    bool is_stopping;
     size_t need_leader; /* calls that asked for one */
     unsigned leaderless;
     struct timer leader_timer;
@@ -342,6 +343,9 @@ static void on_start(struct grpc_call *call)
     struct rpc_watch *watch = rpc__api(call)->watch;
     struct slice value;
     enum status status = rpc__start(call);
+    if (status == STATUS_OK && watch->is_stopping) {
+        status = STATUS_STOPPED; /* it would hold the stop up */
+    }
     if (status != STATUS_OK) {
         rpc__finish_status(call, status);
         return;
@@ -432,6 +436,7 @@ struct rpc_watch *rpc_watch_new(struct api *api)
 void rpc_watch_stop(struct rpc_watch *watch)
 {
     const struct status_row *row = status_row(STATUS_STOPPED);
+    watch->is_stopping = true;
     LIST_FOR_EACH (&watch->calls, link) {
         end(CONTAINER_OF(link, struct watch_call, link), row->code, row->text);
     }

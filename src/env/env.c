@@ -173,6 +173,15 @@ enum err file_preallocate(struct file *file, uint64_t len, struct errbuf *why)
     return len == 0 ? ERR_OK : file->disk->ops->preallocate(file, len, why);
 }
 
+enum err file_next_data(struct file *file, uint64_t from, uint64_t *out, struct errbuf *why)
+{
+    if (file->disk->ops->next_data == NULL) {
+        *out = from;
+        return ERR_OK;
+    }
+    return file->disk->ops->next_data(file, from, out, why);
+}
+
 enum err file_truncate(struct file *file, uint64_t len, struct errbuf *why)
 {
     return file->disk->ops->truncate(file, len, why);

@@ -70,6 +70,9 @@ struct disk_ops {
                        struct errbuf *why);
     /* Makes [0, len) allocated and reading as zero where nothing was written. */
     enum err (*preallocate)(struct file *file, uint64_t len, struct errbuf *why);
+    /* The first byte at or behind `from` that may be other than zero; the size when there is none.
+     * NULL, or the answer `from`, where the file system does not know. */
+    enum err (*next_data)(struct file *file, uint64_t from, uint64_t *out, struct errbuf *why);
     enum err (*truncate)(struct file *file, uint64_t len, struct errbuf *why);
     /* A sync never says ERR_NOSPACE: what it could not write is gone, so nobody may try again. */
     enum err (*sync)(struct file *file, struct errbuf *why);      /* fsync: data and metadata */
@@ -125,6 +128,7 @@ FALLIBLE file_pread_all(struct file *file, void *data, size_t len, uint64_t offs
 FALLIBLE file_pwrite(struct file *file, const void *data, size_t len, uint64_t offset,
                      struct errbuf *why);
 FALLIBLE file_preallocate(struct file *file, uint64_t len, struct errbuf *why);
+FALLIBLE file_next_data(struct file *file, uint64_t from, uint64_t *out, struct errbuf *why);
 FALLIBLE file_truncate(struct file *file, uint64_t len, struct errbuf *why);
 FALLIBLE file_sync(struct file *file, struct errbuf *why);
 FALLIBLE file_sync_data(struct file *file, struct errbuf *why);

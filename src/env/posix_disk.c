@@ -265,6 +265,24 @@ static enum err size_of_file(struct file *file, uint64_t *out, struct errbuf *wh
     return ERR_OK;
 }
 
+static enum err next_data_of_file(struct file *file, uint64_t from, uint64_t *out,
+                                  struct errbuf *why)
+{
+    off_t at = lseek(file_of(file)->fd, (off_t)from, SEEK_DATA);
+    if (at >= 0) {
+        *out = (uint64_t)at;
+        return ERR_OK;
+    }
+    if (errno == ENXIO) { /* nothing but holes, or behind the end */
+        return size_of_file(file, out, why);
+    }
+    if (errno == EINVAL || errno == EOPNOTSUPP) {
+        *out = from;
+        return ERR_OK;
+    }
+    return fail_file(why, "lseek", file);
+}
+
 /* Where the file system cannot allocate ahead, only the size grows, as etcd does. */
 static enum err preallocate_file(struct file *file, uint64_t len, struct errbuf *why)
 {
@@ -368,6 +386,7 @@ static const struct disk_ops posix_disk_ops = {
     .pread = pread_file,
     .pwrite = pwrite_file,
     .preallocate = preallocate_file,
+    .next_data = next_data_of_file,
     .truncate = truncate_file,
     .sync = sync_file,
     .sync_data = sync_file_data,

@@ -372,3 +372,20 @@ TEST(posix_disk, the_descriptor_limit_is_raised_to_the_hard_one)
     assert_true(info.fd_max == before.rlim_max);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
+
+/* A file system that does not know answers with where it was asked: no less right. */
+TEST(posix_disk, data_are_found_behind_holes)
+{
+    struct file *file = open_new(in_dir(test_dir(), "sparse"));
+    uint64_t at = 7;
+    assert_int_equal(file_preallocate(file, 1 << 20, NULL), ERR_OK);
+    assert_int_equal(file_pwrite(file, "x", 1, 600000, NULL), ERR_OK);
+    assert_int_equal(file_sync(file, NULL), ERR_OK);
+    assert_int_equal(file_next_data(file, 0, &at, NULL), ERR_OK);
+    assert_true(at <= 600000);
+    assert_int_equal(file_next_data(file, 600000, &at, NULL), ERR_OK);
+    assert_int_equal(at, 600000);
+    assert_int_equal(file_next_data(file, (uint64_t)1 << 20, &at, NULL), ERR_OK);
+    assert_int_equal(at, 1 << 20);
+    file_close(&file);
+}

@@ -70,7 +70,7 @@ struct disk *sim_disk_clone(const struct disk *disk);
 
 enum sim_crash {
     SIM_CRASH_LOSE,    /* nothing unsynced is left */
-    SIM_CRASH_KEEP,    /* everything is left, as when only the process dies */
+    SIM_CRASH_KEEP,    /* everything is left: the disk was quick, or the process died long ago */
     SIM_CRASH_TEAR,    /* operations survive in order up to a random one; if that is a write, only
                           some of its first 512-byte sectors do */
     SIM_CRASH_REORDER, /* each sector holds what it held after a random number of the writes to it
@@ -83,6 +83,10 @@ enum sim_crash {
 /* Power fails and comes back: what survives is drawn from `seed`. Files still open only fail from
  * here on and are to be closed; locks are gone; a crash point is forgotten; faults stay. */
 void sim_disk_crash(struct disk *disk, enum sim_crash policy, uint64_t seed);
+
+/* Only the process dies: what is not synced can still be seen and still be lost, in a crash to
+ * come. The rest as in sim_disk_crash(). */
+void sim_disk_kill(struct disk *disk);
 
 enum sim_op {
     SIM_OP_OPEN = 1 << 0,     /* any open */

@@ -301,6 +301,29 @@ static uint64_t draw_cut(const struct sim_disk *disk, struct sim_rng *rng)
     return first + sim_rng_below(rng, disk->seq + 2 - first);
 }
 
+/* Nobody of before is left: files that are open only fail from here on. */
+static void end_handles(struct sim_disk *disk)
+{
+    for (uint32_t i = SIM_ROOT; i < disk->inode_count; i++) {
+        struct sim_inode *inode = disk->inodes[i];
+        if (inode != NULL) {
+            inode->open_count = 0;
+            inode->flock_shared = 0;
+            inode->flock_exclusive = false;
+            inode->ofd_exclusive = false;
+        }
+    }
+    disk->epoch++;
+    disk->crash_at = 0;
+    disk->is_down = false;
+    sim__collect(disk);
+}
+
+void sim_disk_kill(struct disk *base)
+{
+    end_handles(sim_disk_of(base));
+}
+
 void sim_disk_crash(struct disk *base, enum sim_crash policy, uint64_t seed)
 {
     struct sim_disk *disk = sim_disk_of(base);
@@ -314,15 +337,8 @@ void sim_disk_crash(struct disk *base, enum sim_crash policy, uint64_t seed)
             disk->used -= inode->now.size;
             crash_file(inode, policy, cut, &rng);
             disk->used += inode->now.size;
-            inode->open_count = 0;
-            inode->flock_shared = 0;
-            inode->flock_exclusive = false;
-            inode->ofd_exclusive = false;
         }
     }
     crash_names(disk, policy, cut, &rng);
-    disk->epoch++;
-    disk->crash_at = 0;
-    disk->is_down = false;
-    sim__collect(disk);
+    end_handles(disk);
 }

@@ -459,6 +459,23 @@ static enum err sim_preallocate(struct file *file, uint64_t len, struct errbuf *
     return leave(disk, "fallocate", file->path, why);
 }
 
+/* By pages: one that was written is data, whatever is in it. */
+static enum err sim_next_data(struct file *file, uint64_t from, uint64_t *out, struct errbuf *why)
+{
+    struct sim_inode *inode;
+    TRY(file_inode(file, 0, "lseek", &inode, why));
+    TRY(enter(sim_disk_of(file->disk), SIM_OP_READ, "lseek", file->path, why));
+    const struct sim_image *image = &inode->now;
+    uint64_t page = from / SIM_PAGE;
+    while (page * SIM_PAGE < image->size &&
+           (page >= image->page_count || image->pages[page] == NULL)) {
+        page++;
+    }
+    uint64_t at = page * SIM_PAGE < from ? from : page * SIM_PAGE;
+    *out = at < image->size ? at : image->size;
+    return ERR_OK;
+}
+
 static enum err sim_truncate(struct file *file, uint64_t len, struct errbuf *why)
 {
     struct sim_disk *disk = sim_disk_of(file->disk);
@@ -663,6 +680,7 @@ const struct disk_ops sim_disk_ops = {
     .pread = sim_pread,
     .pwrite = sim_pwrite,
     .preallocate = sim_preallocate,
+    .next_data = sim_next_data,
     .truncate = sim_truncate,
     .sync = sim_sync,
     .sync_data = sim_sync,

@@ -799,3 +799,53 @@ TEST(sim_disk, an_unlinked_file_lives_as_long_as_it_is_open)
     assert_int_equal(sim_disk_used(disk), 0);
     sim_disk_free(&disk);
 }
+
+TEST(sim_disk, a_kill_loses_nothing_and_makes_nothing_durable)
+{
+    struct disk *disk = sim_disk_new();
+    make_durable(disk, "/a", "old");
+    struct file *file = open_rw(disk, "/a");
+    put(file, "new", 0);
+    assert_int_equal(disk_rename(disk, "/a", "/b", NULL), ERR_OK);
+    assert_int_equal(file_lock(file, FILE_LOCK_OFD_EXCLUSIVE, NULL), ERR_OK);
+    sim_disk_kill(disk);
+    sim_disk_check(disk);
+    assert_int_equal(file_pwrite(file, "x", 1, 0, NULL), ERR_IO); /* of the dead process */
+    file_close(&file);
+    assert_content(disk, "/b", "new");
+    file = open_rw(disk, "/b");
+    assert_int_equal(file_lock(file, FILE_LOCK_OFD_EXCLUSIVE, NULL), ERR_OK);
+    file_close(&file);
+    /* The next process may sync what this one has written; if it does not, a cut takes it. */
+    struct disk *synced = sim_disk_clone(disk);
+    file = open_rw(synced, "/b");
+    assert_int_equal(file_sync(file, NULL), ERR_OK);
+    file_close(&file);
+    assert_int_equal(disk_sync_dir(synced, "/", NULL), ERR_OK);
+    crash_and_check(synced, SIM_CRASH_LOSE, 1);
+    assert_content(synced, "/b", "new");
+    crash_and_check(disk, SIM_CRASH_LOSE, 1);
+    assert_content(disk, "/b", NULL);
+    assert_content(disk, "/a", "old");
+    sim_disk_free(&synced);
+    sim_disk_free(&disk);
+}
+
+TEST(sim_disk, data_are_found_behind_holes)
+{
+    struct disk *disk = sim_disk_new();
+    struct file *file = open_rw(disk, "/a");
+    uint64_t at = 7;
+    assert_int_equal(file_preallocate(file, 1 << 20, NULL), ERR_OK);
+    assert_int_equal(file_next_data(file, 0, &at, NULL), ERR_OK);
+    assert_int_equal(at, 1 << 20);
+    put(file, "x", 300000);
+    assert_int_equal(file_next_data(file, 0, &at, NULL), ERR_OK);
+    assert_true(at > 290000 && at <= 300000);
+    assert_int_equal(file_next_data(file, 300000, &at, NULL), ERR_OK);
+    assert_int_equal(at, 300000);
+    assert_int_equal(file_next_data(file, 310000, &at, NULL), ERR_OK);
+    assert_int_equal(at, 1 << 20);
+    file_close(&file);
+    sim_disk_free(&disk);
+}

@@ -197,7 +197,7 @@ void grpc_call__gone(struct grpc_call *call, enum grpc_status why)
     queued_update(call);
     grpc_call__run_end(call);
     list_del(&call->wait_link);
-    if (call->has_handler) {
+    if (call->has_handler || call->has_source) { /* whose close() may look at it */
         call->peer = arena_strndup(&call->arena, conn->peer, strlen(conn->peer));
     }
     call->stage = CALL_CLOSED;

@@ -48,7 +48,7 @@ struct grpc_call {
     int32_t id;              /* 0: gone */
     enum call_stage stage;
     struct arena arena;
-    const char *peer; /* in the arena, when the handler outlives the connection */
+    const char *peer; /* in the arena, when handler or source outlive the connection */
 
     /* The request. */
     const struct grpc_method *method;

@@ -372,6 +372,7 @@ TEST(http, a_compressed_source_that_fails_or_is_not_waited_for_is_closed)
     assert_int_equal(world->closes, 1);
     grpc_unary(world->conn, "/test.T/Source", SLICE("~1000000"), &gzip, 1, UINT64_MAX, on_answer,
                &answer);
+    world->asks_peer = true; /* the source outlives the connection and the handler */
     for (unsigned pulls = world->pulls; world->pulls < pulls + 3;) {
         loop_turn(world->loop, false);
     }

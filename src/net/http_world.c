@@ -98,7 +98,11 @@ static enum err pull_rests(void *ctx, size_t want, struct grpc_chunk *out)
 
 static void pull_close(void *ctx)
 {
-    ((struct world *)ctx)->closes++;
+    struct world *world = ctx;
+    world->closes++;
+    if (world->asks_peer) {
+        assert_string_not_equal(grpc_call_peer(world->pulling), "");
+    }
 }
 
 static void source(struct grpc_call *call, struct slice message)
@@ -114,6 +118,7 @@ static void source(struct grpc_call *call, struct slice message)
         number = slice_skip(message, 1);
     }
     assert_int_equal(slice_to_u64(number, &from.len), ERR_OK);
+    world->pulling = call;
     grpc_call_send_source(call, &from);
     grpc_call_finish(call, GRPC_OK, NULL);
 }

@@ -17,7 +17,9 @@ struct world {
     unsigned starts;
     unsigned pulls;
     uint64_t pulled;
-    bool rests; /* a source has just said ERR_AGAIN */
+    struct grpc_call *pulling; /* the last call with a source */
+    bool asks_peer;            /* when that is closed */
+    bool rests;                /* a source has just said ERR_AGAIN */
     unsigned closes;
     bool stopped;
     struct http_request *request; /* of /hold */

@@ -224,9 +224,6 @@ void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequ
     buf_fini(&rows);
 }
 
-/* What deleting a key costs, in units of server/range.h. */
-#define DELETE_UNITS 10
-
 enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
                               struct arena *arena, struct range *prev, struct apply_delete *work)
 {
@@ -259,10 +256,10 @@ bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t 
     if (work->is_suspended) {
         mvcc_resume(mvcc);
     }
-    uint64_t keys = *budget / DELETE_UNITS + 1;
+    uint64_t keys = *budget / APPLY_DELETE_UNITS + 1;
     uint64_t left = keys;
     bool is_done = mvcc_delete_step(mvcc, &work->keys, &left);
-    uint64_t units = (keys - left) * DELETE_UNITS;
+    uint64_t units = (keys - left) * APPLY_DELETE_UNITS;
     *budget -= units < *budget ? units : *budget;
     work->is_suspended = !is_done;
     if (!is_done) {

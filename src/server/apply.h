@@ -45,6 +45,10 @@ struct reply_header apply_header(const struct apply *apply);
 
 /* Reads. STATUS_COMPACTED, STATUS_FUTURE_REVISION, STATUS_CORRUPT. */
 
+/* Of one key as it is now, which is what nearly every Range asks for: at once. False when it is
+ * not such a Range, or its reply is not small; nothing is done then. */
+bool apply_range_one(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                     struct arena *arena, struct slice *reply_out);
 /* A Range that may be large: the caller measures it in slices, and takes it whole or has it filled
  * in as it is sent (server/range.h). A status other than OK has opened nothing. */
 enum status apply_range_open(struct apply *apply, const Etcdserverpb__RangeRequest *request,
@@ -93,8 +97,11 @@ enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *r
 /* The id was chosen by the proposer. */
 enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
                               struct arena *arena, struct slice *reply_out);
-enum status apply_lease_revoke(struct apply *apply, const Etcdserverpb__LeaseRevokeRequest *request,
-                               struct arena *arena, struct slice *reply_out);
+/* A LeaseRevoke in steps, as a DeleteRange. A status other than OK has begun nothing. */
+enum status apply_revoke_open(struct apply *apply, int64_t lease);
+bool apply_revoke_step(struct apply *apply, int64_t lease, bool *is_suspended, uint64_t *budget);
+void apply_revoke_end(struct apply *apply, int64_t lease, struct arena *arena,
+                      struct slice *reply_out);
 /* persists: the cluster keeps the rest of a lease's life on disk. Nobody waits for an answer. */
 void apply_lease_checkpoint(struct apply *apply,
                             const Etcdserverpb__LeaseCheckpointRequest *request, bool persists);

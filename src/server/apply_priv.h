@@ -9,6 +9,9 @@
 /* Transactions inside transactions in an entry of the log: Go's decoder ends there. */
 #define TXN_DEPTH_MAX 10000
 
+/* What deleting a key costs, in units of server/range.h. */
+#define APPLY_DELETE_UNITS 10
+
 struct apply {
     struct apply_options options;
     uint64_t term;

@@ -197,6 +197,7 @@ struct config {
 
     /* ---- this program's own ---------------------------------------------------------------- */
     int64_t snapshot_stall_timeout_ns; /* 0 = never */
+    int64_t scrub_interval_ns;         /* 0 = never */
 
     /* ---- derived --------------------------------------------------------------------------- */
     uint64_t election_ticks; /* election_ms / heartbeat_ms */

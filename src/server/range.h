@@ -28,9 +28,9 @@
 #include "rpc.pb-c.h"
 
 /* A row that is looked up costs this many units; a key that is only passed in the index, one. */
-#define RANGE_ROW_UNITS ((uint64_t)8)
+#define RANGE_ROW_UNITS ((uint64_t)12)
 /* So many bytes copied cost a unit. */
-#define RANGE_UNIT_BYTES ((uint64_t)512)
+#define RANGE_UNIT_BYTES ((uint64_t)256)
 
 enum range_stage {
     RANGE_COUNT,  /* a revision of the past: how many keys */

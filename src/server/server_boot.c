@@ -134,6 +134,8 @@ static FALLIBLE open_backend(struct boot *boot)
             (uint32_t)(config_batch_interval_ns(boot->config) / (int64_t)NS_PER_MS),
         .batch_limit = (uint32_t)config_batch_limit(boot->config),
         .no_sync = boot->config->unsafe_no_fsync,
+        .scrub_interval_ns =
+            boot->config->scrub_interval_ns > 0 ? (uint64_t)boot->config->scrub_interval_ns : 0,
         .reserve_bytes = SERVER_DB_RESERVE_BYTES,
         .on_commit = server_metrics_committed,
         .on_space = server_space_backend,
@@ -362,6 +364,7 @@ static FALLIBLE boot_member(struct boot *boot)
     }
     TRY(open_log(boot));
     TRY(identity_from_log(boot));
+    TRY(server__check_origin(boot->server, boot->why));
     size_t removed = 0;
     TRY(snap_clean(boot->disk, config_snap_dir(boot->config), boot->snap.index, &removed,
                    boot->why));

@@ -1,11 +1,18 @@
-/* Power cuts at every operation of the simulated disk, under a mixed workload with a snapshot every
- * few entries. Whatever the moment and whatever the disk lost: the member starts again, holds
- * exactly the state of one revision, at or above every acknowledged one, and goes on from there. */
+/* Power cuts and kills at every operation of the simulated disk, under a mixed workload with small
+ * segments, a snapshot every few entries, compactions and purges. Whatever the moment and whatever
+ * the disk lost: the member starts again, holds exactly the state of one revision, at or above
+ * every acknowledged one, and goes on from there; also when the power goes a second time while it
+ * starts, and when only the process dies at first, so that it starts on what may still be lost.
+ *
+ * ETCDC_LONG=1 (make test-long) tries every policy at every moment and more seeds. */
 #include "server/server_run.h"
+
+#include <stdlib.h>
 
 #define KEYS 5
 #define WRITES 60
 #define BATCH 6 /* writes submitted together, the last of them beyond WRITES */
+#define SEGMENT_BYTES ((uint64_t)2048)
 
 /* A write takes exactly one revision: writes are numbered by the one they make. */
 struct model {
@@ -14,17 +21,25 @@ struct model {
 
 struct crash {
     struct world world;
-    const struct config *config;
-    struct model at[WRITES + BATCH + 1]; /* by revision */
+    struct config *config;
+    struct model at[WRITES + BATCH + 9]; /* by revision; the last round may go over */
     int64_t submitted;                   /* the newest revision asked for */
     int64_t acknowledged;                /* the newest revision a reply has promised */
     int64_t compacted;                   /* the newest compaction asked for */
     int64_t compact_acknowledged;
     uint64_t seed;
     struct sim_rng rng;
-    unsigned recoveries;
-    unsigned half_done; /* recoveries in the middle of an entry */
+    bool is_long;
+    unsigned moments;    /* operations at which it was cut */
+    unsigned recoveries; /* starts on what was left */
+    unsigned half_done;  /* moments in the middle of an entry */
 };
+
+static bool wants_all(void)
+{
+    const char *asked = getenv("ETCDC_LONG");
+    return asked != NULL && asked[0] != '\0' && asked[0] != '0';
+}
 
 static const char *key_name(unsigned k)
 {
@@ -50,27 +65,100 @@ static void assert_state(struct world *w, const struct model *want)
     }
 }
 
-static void recover_and_check(struct crash *c, struct disk *disk)
+/* Starts on what is left. The state is that of one revision between what was promised and what was
+ * asked for; `above` are writes of key "after" beyond `base`, if that was reached. */
+static int64_t open_and_check(struct crash *c, struct world *w, struct disk *disk, int64_t base,
+                              int64_t above)
+{
+    world_open_small(w, c->config, disk, SEGMENT_BYTES);
+    c->recoveries++;
+    int64_t revision = mvcc_revision(w->server->mvcc);
+    assert_true(revision >= c->acknowledged);
+    assert_true(revision <= base + above);
+    assert_true(mvcc_compact_revision(w->server->mvcc) >= c->compact_acknowledged);
+    assert_true(mvcc_compact_revision(w->server->mvcc) <= c->compacted);
+    assert_state(w, &c->at[revision < base ? revision : base]);
+    assert_string_equal(world_get(w, "after", false), revision > base ? "1" : "");
+    world_check(w);
+    return revision;
+}
+
+/* The disk at one operation of a start, kept to be looked at when the start is known to be right.
+ */
+struct second {
+    struct disk *disk;
+    uint64_t at; /* the operation, counted from the start of the process */
+    uint64_t count;
+    struct disk *found;
+};
+
+static void on_second_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
+{
+    struct second *second = ctx;
+    UNUSED(op);
+    UNUSED(path);
+    UNUSED(number);
+    if (++second->count == second->at) {
+        second->found = sim_disk_clone(second->disk);
+    }
+}
+
+/* A second cut, while the first one was being recovered from. Nothing but what was promised before
+ * the first need be there, and nothing that was not asked for may. */
+static void recover_from_second(struct crash *c, struct second *second, int64_t base,
+                                enum sim_crash policy)
 {
     struct world w;
-    world_open(&w, c->config, disk);
-    int64_t revision = mvcc_revision(w.server->mvcc);
-    assert_true(revision >= c->acknowledged);
-    assert_true(revision <= c->submitted);
-    assert_true(mvcc_compact_revision(w.server->mvcc) >= c->compact_acknowledged);
-    assert_true(mvcc_compact_revision(w.server->mvcc) <= c->compacted);
-    assert_state(&w, &c->at[revision]);
-    world_check(&w);
-    /* It goes on, and a second start finds what the first one has made. */
+    if (second->found == NULL) {
+        return; /* it did not come so far */
+    }
+    sim_disk_crash(second->found, policy, c->seed + second->at);
+    int64_t revision = open_and_check(c, &w, second->found, base, 1);
+    call_end(&w, call_submit(&w, call_put("last", "1")), STATUS_OK);
+    assert_int_equal(mvcc_revision(w.server->mvcc), revision + 1);
+    world_close(&w);
+    sim_disk_free(&second->found);
+}
+
+/* It starts, goes on, and what it then promises survives a cut; a clean start finds it all. */
+static void recover_and_check(struct crash *c, struct disk *disk, uint64_t number)
+{
+    struct world w;
+    struct world cut;
+    struct second second = {.disk = disk, .at = 1 + (number + c->seed) % 23};
+    sim_disk_on_op(disk, on_second_op, &second);
+    int64_t revision = open_and_check(c, &w, disk, c->submitted, 0);
     call_end(&w, call_submit(&w, call_put("after", "1")), STATUS_OK);
+    sim_disk_on_op(disk, NULL, NULL);
     assert_int_equal(mvcc_revision(w.server->mvcc), revision + 1);
     uint32_t hash = world_hash(&w);
+    enum sim_crash policy =
+        (enum sim_crash)((number / SIM_CRASH_COUNT + c->seed) % SIM_CRASH_COUNT);
+    struct disk *left = sim_disk_clone(disk);
+    sim_disk_crash(left, policy, number);
+    assert_int_equal(open_and_check(c, &cut, left, revision, 1), revision + 1);
+    assert_int_equal(world_hash(&cut), hash);
+    world_close(&cut);
+    sim_disk_free(&left);
     world_restart(&w);
+    c->recoveries++;
     assert_int_equal(mvcc_revision(w.server->mvcc), revision + 1);
     assert_int_equal(world_hash(&w), hash);
-    assert_state(&w, &c->at[revision]);
     world_close(&w);
+    recover_from_second(c, &second, revision, policy);
     sim_disk_free(&disk);
+}
+
+/* SIM_CRASH_COUNT stands for a kill: nothing is lost, and nothing more is durable than it was. */
+static void try_moment(struct crash *c, uint64_t number, unsigned policy)
+{
+    struct disk *victim = sim_disk_clone(c->world.disk);
+    if (policy == SIM_CRASH_COUNT) {
+        sim_disk_kill(victim);
+    } else {
+        sim_disk_crash(victim, (enum sim_crash)policy, c->seed * 1000003 + number);
+    }
+    recover_and_check(c, victim, number);
 }
 
 static void on_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
@@ -78,13 +166,17 @@ static void on_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
     struct crash *c = ctx;
     UNUSED(op);
     UNUSED(path);
-    struct disk *victim = sim_disk_clone(c->world.disk);
-    /* One policy a moment, so that a run stays short: other seeds have the others. */
-    enum sim_crash policy = (enum sim_crash)((number + c->seed) % SIM_CRASH_COUNT);
-    sim_disk_crash(victim, policy, c->seed * 1000003 + number);
+    /* In the short form one policy a moment, and a kill at every second. */
+    for (unsigned policy = 0; policy <= SIM_CRASH_COUNT; policy++) {
+        bool is_its_turn = policy == SIM_CRASH_COUNT
+                               ? (number + c->seed) % 2 == 0
+                               : (number + c->seed) % SIM_CRASH_COUNT == policy;
+        if (c->is_long || is_its_turn) {
+            try_moment(c, number, policy);
+        }
+    }
+    c->moments++;
     c->half_done += c->world.server != NULL && c->world.server->deleting.is_on;
-    recover_and_check(c, victim);
-    c->recoveries++;
 }
 
 static uint64_t rnd(struct crash *c, uint64_t below)
@@ -184,6 +276,11 @@ static void workload(struct crash *c)
             loop_turn(c->world.loop, false);
             loop_turn(c->world.loop, true);
         }
+        if (rnd(c, 5) == 0) { /* old segments and snapshot files go */
+            sim_env_advance(c->world.env, SERVER_PURGE_NS);
+            loop_turn(c->world.loop, false);
+            loop_turn(c->world.loop, true);
+        }
     }
 }
 
@@ -192,11 +289,13 @@ static void workload(struct crash *c)
 static void run(uint64_t seed, uint64_t apply_units)
 {
     struct crash c = {.seed = seed, .submitted = 1, .acknowledged = 1, .compacted = -1};
-    struct config *config = world_config("7");
+    c.config = world_config("7");
+    c.config->max_wals = 1;
+    c.config->max_snapshots = 1;
     c.compact_acknowledged = -1;
+    c.is_long = wants_all();
     sim_rng_init(&c.rng, seed);
-    c.config = config;
-    world_open(&c.world, config, sim_disk_new());
+    world_open_small(&c.world, c.config, sim_disk_new(), SEGMENT_BYTES);
     if (apply_units > 0) {
         c.world.server->per_turn.apply = apply_units;
     }
@@ -207,17 +306,25 @@ static void run(uint64_t seed, uint64_t apply_units)
     raft_status(node_raft(c.world.server->node), &raft);
     assert_true(raft.snapshot_index > 20); /* snapshots were made meanwhile */
     assert_true(raft.first_index > 10);    /* and the log was shortened */
+    struct wal_stats log;
+    wal_stats(node_wal(c.world.server->node), &log);
+    assert_true(log.cuts > 1);
+    struct buf path = {0};
+    buf_printf(&path, "%s/%s", config_wal_dir(c.config), "0000000000000000-0000000000000000.wal");
+    assert_false(disk_exists(c.world.disk, buf_cstr(&path))); /* purged */
+    buf_fini(&path);
     assert_state(&c.world, &c.at[c.submitted]);
     world_check(&c.world);
     world_close(&c.world);
-    assert_true(c.recoveries > 60);
-    print_message("# %u recoveries\n", c.recoveries);
+    assert_true(c.moments > 100);
+    print_message("# seed %llu: %u moments, %u recoveries, %llu segments cut\n",
+                  (unsigned long long)seed, c.moments, c.recoveries, (unsigned long long)log.cuts);
     sim_disk_on_op(c.world.disk, NULL, NULL);
     sim_disk_free(&c.world.disk);
-    config_free(&config);
+    config_free(&c.config);
 }
 
-TEST(server_crash, every_acknowledged_write_is_there_after_a_power_cut)
+TEST(server_crash, every_acknowledged_write_is_there_after_a_power_cut_or_a_kill)
 {
     run(1, 0);
 }
@@ -226,6 +333,9 @@ TEST(server_crash, with_other_seeds_too)
 {
     run(2, 0);
     run(3, 0);
+    for (uint64_t seed = 4; wants_all() && seed <= 10; seed++) {
+        run(seed, 0);
+    }
 }
 
 TEST(server_crash, in_the_middle_of_an_entry_that_spans_turns_too)

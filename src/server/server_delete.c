@@ -1,4 +1,4 @@
-/* A DeleteRange as an entry: in this turn if it is small, else a slice a turn.
+/* A DeleteRange, or a LeaseRevoke, as an entry: in this turn if it is small, else a slice a turn.
  *
  * Between two slices the store's transaction is suspended (state/mvcc.h): reads are answered as of
  * the revision before, which is the newest there is. The backend seals nothing (storage/backend.h),
@@ -12,7 +12,7 @@ static void finish(struct server *server, enum status status, struct slice reply
     struct server_request *request = delete->request;
     bool has_rows = status == STATUS_OK && request != NULL && request->range != NULL;
     struct server_done done = {
-        .kind = REQUEST_DELETE_RANGE,
+        .kind = delete->is_revoke ? REQUEST_LEASE_REVOKE : REQUEST_DELETE_RANGE,
         .message = delete->message,
         .request = request,
         .began = delete->began,
@@ -39,14 +39,22 @@ bool server__delete_step(struct server *server)
     struct arena *arena = request != NULL ? request->arena : &server->scratch;
     struct slice reply = SLICE_EMPTY;
     ASSERT(delete->is_on);
-    if (!apply_delete_step(server->apply, &delete->work, &server->left.apply)) {
+    bool is_done = delete->is_revoke
+                       ? apply_revoke_step(server->apply, delete->lease, &delete->is_suspended,
+                                           &server->left.apply)
+                       : apply_delete_step(server->apply, &delete->work, &server->left.apply);
+    if (!is_done) {
         if (request != NULL && request->state != REQUEST_WORKING) {
             request->state = REQUEST_WORKING;
             list_del(&request->link);
         }
         return false;
     }
-    apply_delete_end(server->apply, &delete->work, arena, &reply);
+    if (delete->is_revoke) {
+        apply_revoke_end(server->apply, delete->lease, arena, &reply);
+    } else {
+        apply_delete_end(server->apply, &delete->work, arena, &reply);
+    }
     finish(server, STATUS_OK, reply);
     return true;
 }
@@ -72,6 +80,27 @@ void server__delete(struct server *server, struct server_request *request,
     }
     if (request != NULL) {
         request->range = prev;
+    }
+    UNUSED(server__delete_step(server));
+}
+
+void server__revoke(struct server *server, struct server_request *request,
+                    const Etcdserverpb__LeaseRevokeRequest *message)
+{
+    struct server_delete *delete = &server->deleting;
+    ASSERT(!delete->is_on);
+    *delete = (struct server_delete){
+        .is_on = true,
+        .request = request,
+        .message = message,
+        .is_revoke = true,
+        .lease = message->id,
+        .began = env_now_mono(server->options.env),
+    };
+    enum status status = apply_revoke_open(server->apply, message->id);
+    if (status != STATUS_OK) {
+        finish(server, status, SLICE_EMPTY);
+        return;
     }
     UNUSED(server__delete_step(server));
 }

@@ -383,12 +383,11 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
         return apply_alarm(server->apply, message, arena, reply);
     case REQUEST_LEASE_GRANT:
         return apply_lease_grant(server->apply, message, arena, reply);
-    case REQUEST_LEASE_REVOKE:
-        return apply_lease_revoke(server->apply, message, arena, reply);
     case REQUEST_LEASE_CHECKPOINT:
         apply_lease_checkpoint(server->apply, message, keeps_checkpoints(server));
         return STATUS_OK;
     case REQUEST_DELETE_RANGE: /* server_delete.c */
+    case REQUEST_LEASE_REVOKE: /* there, too */
     case REQUEST_LEASE_LIST:
     case REQUEST_LEASE_RENEW:
     case REQUEST_LEASE_TIME_TO_LIVE:
@@ -488,6 +487,10 @@ static void apply_attached(struct server *server, struct server_request *request
         server__delete(server, request, request->message, request->arena);
         return;
     }
+    if (request->kind == REQUEST_LEASE_REVOKE) {
+        server__revoke(server, request, request->message);
+        return;
+    }
     enum status status = apply_request(server, request, request->kind, request->message,
                                        request->arena, &request->reply);
     if (request->kind == REQUEST_COMPACT && status == STATUS_OK) {
@@ -522,7 +525,7 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     } else if (request->lease_grant != NULL) {
         apply_request(server, NULL, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
     } else if (request->lease_revoke != NULL) {
-        apply_request(server, NULL, REQUEST_LEASE_REVOKE, request->lease_revoke, arena, &reply);
+        server__revoke(server, NULL, request->lease_revoke);
     } else if (request->lease_checkpoint != NULL) {
         apply_request(server, NULL, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena,
                       &reply);

@@ -311,25 +311,21 @@ static bool try_renew(struct lease_desk *desk, struct server_request *request)
     UNREACHABLE();
 }
 
-static bool append_key(void *ctx, struct slice key)
-{
-    reply_put_bytes(ctx, 5, key);
-    return true;
-}
-
 static void answer_time(struct lease_desk *desk, struct server_request *request)
 {
     struct server *server = desk->server;
     const Etcdserverpb__LeaseTimeToLiveRequest *message = request->message;
     struct lease_info info;
     struct buf body = {0};
+    bool exists = lessor_get(server->lessor, message->id, &info);
+    if (exists && message->keys) {
+        server__lease_keys(server, request);
+        return;
+    }
     reply_put_uint(&body, 2, (uint64_t)message->id);
-    if (lessor_get(server->lessor, message->id, &info)) {
+    if (exists) {
         reply_put_uint(&body, 3, (uint64_t)lessor_remaining_s(server->lessor, &info));
         reply_put_uint(&body, 4, (uint64_t)info.ttl);
-        if (message->keys) {
-            lessor_keys(server->lessor, message->id, SLICE_EMPTY, append_key, &body);
-        }
     } else {
         reply_put_uint(&body, 3, (uint64_t)-1);
     }

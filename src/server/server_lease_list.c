@@ -1,8 +1,8 @@
-/* The list of all leases, by deadline: gathered in slices on the loop, sorted and encoded on the
- * pool when it is long.
+/* Long answers about leases, gathered in slices on the loop: the list of all, by deadline, sorted
+ * and encoded on the pool when it is long; and the keys of one.
  *
- * A lease that is there all the while is listed once; one that comes or goes meanwhile may be.
- * Until it is answered the request counts as worked on and cannot be given up. */
+ * A lease that is there all the while is listed once; one that comes or goes meanwhile may be. So
+ * with keys. Until it is answered the request counts as worked on and cannot be given up. */
 #include "server/server_priv.h"
 
 #include <stdlib.h>
@@ -117,4 +117,81 @@ void server__lease_list(struct server *server, struct server_request *request)
     request->state = REQUEST_WORKING;
     server->working++;
     gather(list);
+}
+
+/* ---- the keys of one ------------------------------------------------------------------------- */
+
+struct lease_keys {
+    struct server *server;
+    struct server_request *request;
+    struct buf body; /* the fields of the keys */
+    struct buf last; /* the key after which to go on */
+    size_t count;    /* of this slice */
+    struct task task;
+};
+
+static bool add_key(void *ctx, struct slice key)
+{
+    struct lease_keys *keys = ctx;
+    reply_put_bytes(&keys->body, 5, key);
+    buf_reset(&keys->last);
+    buf_append_slice(&keys->last, key);
+    return ++keys->count < SLICE_MAX;
+}
+
+/* The times are those of the end; a lease that is gone by then has none and no keys. */
+static void finish_keys(struct lease_keys *keys)
+{
+    struct server *server = keys->server;
+    struct server_request *request = keys->request;
+    const Etcdserverpb__LeaseTimeToLiveRequest *message = request->message;
+    struct reply_header header = apply_header(server->apply);
+    struct lease_info info;
+    struct buf out = {0};
+    bool exists = lessor_get(server->lessor, message->id, &info);
+    reply_put_header(&out, 1, &header);
+    reply_put_uint(&out, 2, (uint64_t)message->id);
+    reply_put_uint(&out, 3,
+                   exists ? (uint64_t)lessor_remaining_s(server->lessor, &info) : (uint64_t)-1);
+    if (exists) {
+        reply_put_uint(&out, 4, (uint64_t)info.ttl);
+        buf_append_slice(&out, buf_slice(&keys->body));
+    }
+    request->reply = slice_of(arena_dup(request->arena, out.data, out.len), out.len);
+    buf_fini(&out);
+    buf_fini(&keys->body);
+    buf_fini(&keys->last);
+    mem_free(keys);
+    ASSERT(server->working > 0);
+    server->working--;
+    server__finish(server, request, STATUS_OK);
+}
+
+static void gather_keys(struct lease_keys *keys)
+{
+    const Etcdserverpb__LeaseTimeToLiveRequest *message = keys->request->message;
+    keys->count = 0;
+    lessor_keys(keys->server->lessor, message->id, buf_slice(&keys->last), add_key, keys);
+    if (keys->count == SLICE_MAX) {
+        loop_task_add(keys->server->loop, LOOP_STEP, &keys->task);
+    } else {
+        finish_keys(keys);
+    }
+}
+
+static void on_keys_task(struct task *task)
+{
+    gather_keys(CONTAINER_OF(task, struct lease_keys, task));
+}
+
+void server__lease_keys(struct server *server, struct server_request *request)
+{
+    struct lease_keys *keys = NEW(struct lease_keys);
+    keys->server = server;
+    keys->request = request;
+    task_init(&keys->task, on_keys_task);
+    list_del(&request->link);
+    request->state = REQUEST_WORKING;
+    server->working++;
+    gather_keys(keys);
 }

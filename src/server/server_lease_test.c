@@ -466,6 +466,68 @@ TEST(server_lease, d4_many_that_run_out_together_go_within_a_second_and_in_slice
     teardown(&w);
 }
 
+/* Its keys are deleted over many turns, and nobody sees a part of it. */
+TEST(server_lease, d4_a_lease_with_very_many_keys_goes_in_slices_and_in_one_revision)
+{
+    enum { COUNT = 20000, BATCH = 1000 };
+    struct world w;
+    struct call *calls[BATCH];
+    setup(&w);
+    grant(&w, 7, 1000);
+    for (unsigned i = 0; i < COUNT; i += BATCH) {
+        for (unsigned k = 0; k < BATCH; k++) {
+            char key[16];
+            snprintf(key, sizeof(key), "k%05u", i + k);
+            calls[k] = call_submit(&w, call_leased_put(key, 7));
+        }
+        for (unsigned k = 0; k < BATCH; k++) {
+            call_end(&w, calls[k], STATUS_OK);
+        }
+    }
+    struct call *question = call_submit(&w, call_time(7, true));
+    loop_turn(w.loop, false);
+    assert_int_equal(question->done, 0); /* that many are listed in slices, too */
+    call_wait(&w, question);
+    const Etcdserverpb__LeaseTimeToLiveResponse *time =
+        call_reply(question, &etcdserverpb__lease_time_to_live_response__descriptor);
+    assert_int_equal(time->n_keys, COUNT);
+    assert_int_equal(time->grantedttl, 1000);
+    for (unsigned i = 0; i < COUNT; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%05u", i);
+        assert_true(slice_eq_str(pb_bytes(time->keys[i]), key));
+    }
+    call_free(question);
+    int64_t revision = mvcc_revision(w.server->mvcc);
+    struct call *revoke = call_submit(&w, call_revoke(7));
+    struct call *renewal = NULL;
+    unsigned slices = 0;
+    while (revoke->done == 0) {
+        loop_turn(w.loop, true);
+        if (revoke->done == 0 && w.server->deleting.is_on) {
+            slices++;
+            assert_int_equal(mvcc_revision(w.server->mvcc), revision);
+            const char *value = world_get(&w, "k00000", true); /* takes a turn, maybe the last */
+            assert_true(revoke->done == 1 || strcmp(value, "v") == 0);
+            renewal = renewal == NULL ? call_submit(&w, call_renew(7)) : renewal;
+        }
+    }
+    assert_true(slices >= 10);
+    call_end(&w, revoke, STATUS_OK);
+    assert_non_null(renewal);
+    assert_int_equal(renewed(&w, renewal), 0);
+    size_t count;
+    const struct mvcc_change *changes = mvcc_changes(w.server->mvcc, &count);
+    assert_int_equal(count, COUNT);
+    for (size_t i = 1; i < count; i++) {
+        assert_true(slice_cmp(changes[i - 1].key, changes[i].key) < 0);
+    }
+    assert_int_equal(mvcc_revision(w.server->mvcc), revision + 1);
+    world_restart(&w);
+    assert_string_equal(world_get(&w, "k19999", false), "");
+    teardown(&w);
+}
+
 static void check_list(struct world *w, size_t count)
 {
     Etcdserverpb__LeaseLeasesRequest request = ETCDSERVERPB__LEASE_LEASES_REQUEST__INIT;

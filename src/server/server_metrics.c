@@ -32,6 +32,10 @@ struct server_metrics {
     struct histogram *snap_save;
     struct histogram *defrag;
     struct metric *defrag_inflight;
+    struct metric *scrub_pages;
+    struct metric *scrub_passes;
+    struct metric *scrub_unsealed;
+    struct metric *scrub_inflight;
     struct histogram *snapshot;
     struct histogram *stall;
     struct metric *stall_max;
@@ -104,6 +108,16 @@ static void collect_store(struct server_metrics *m)
     metric_set(m->db_in_use, (double)backend.size_in_use);
 }
 
+static void collect_scrub(struct server_metrics *m)
+{
+    struct backend_scrub_stats scrub;
+    backend_scrub_stats(m->server->backend, &scrub);
+    metric_set(m->scrub_pages, (double)scrub.pages);
+    metric_set(m->scrub_passes, (double)scrub.passes);
+    metric_set(m->scrub_unsealed, (double)scrub.unsealed);
+    metric_set(m->scrub_inflight, scrub.is_under_way);
+}
+
 static void collect_leases(struct server_metrics *m)
 {
     struct lessor_stats stats;
@@ -142,6 +156,7 @@ static void collect(void *ctx)
         return;
     }
     collect_store(m);
+    collect_scrub(m);
     collect_leases(m);
     collect_stalls(m);
     raft_status(node_raft(server->node), &raft);
@@ -194,6 +209,14 @@ static void add_disk(struct server_metrics *m)
     m->defrag_inflight = gauge(s, "etcd_disk_defrag_inflight",
                                "Whether or not defrag is active on the member. 1 means active, 0 "
                                "means not.");
+    m->scrub_pages = counter(s, "etcdc_scrub_pages_total",
+                             "Pages of the database read again in search of damage.");
+    m->scrub_passes =
+        counter(s, "etcdc_scrub_passes_total", "How often all of the database was read again.");
+    m->scrub_unsealed = gauge(s, "etcdc_scrub_unsealed_pages",
+                              "Pages without a checksum at the last reading: written by others.");
+    m->scrub_inflight =
+        gauge(s, "etcdc_scrub_inflight", "1 while the database is read in search of damage.");
     m->snapshot =
         metrics_histogram(s->options.metrics, "etcd_disk_backend_snapshot_duration_seconds",
                           "The latency distribution of backend snapshots.", "", snapshot_bounds,

@@ -23,10 +23,10 @@
 #define SERVER_FILES_VERSION "3.4.0"
 
 /* Units of work (server/range.h: some 0.1 us each) that one turn of the loop may spend: on entries
- * some millisecond, on reads and on replies that are on their way out half of one each. What is
+ * and on reads some millisecond each, on replies that are on their way out half of one. What is
  * left over waits for the next turn. */
 #define SERVER_APPLY_UNITS ((uint64_t)10000)
-#define SERVER_READ_UNITS ((uint64_t)5000)
+#define SERVER_READ_UNITS ((uint64_t)10000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
@@ -59,8 +59,11 @@ struct server_space {
 struct server_delete {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
-    const Etcdserverpb__DeleteRangeRequest *message;
+    const void *message;            /* a DeleteRangeRequest, or a LeaseRevokeRequest */
     struct apply_delete work;
+    bool is_revoke;
+    lease_id lease; /* whose keys go */
+    bool is_suspended;
     mono_ns began;
 };
 
@@ -166,6 +169,10 @@ static inline struct banner_member server__banner(const struct server *server)
 /* server_boot.c */
 FALLIBLE server__boot(struct server *server, struct errbuf *why);
 
+/* server_origin.c: the database is not of a newer etcd, nor of another cluster than the log.
+ * ERR_UNSUPPORTED, ERR_INVALID. */
+FALLIBLE server__check_origin(struct server *server, struct errbuf *why);
+
 /* server_entry.c */
 raft_index server__apply_entries(void *ctx, const struct raft_entry *entries, size_t count);
 /* Goes on with what the last turn left. */
@@ -214,7 +221,9 @@ void lease_desk_choose_id(struct lease_desk *desk, struct server_request *reques
 /* REQUEST_LEASE_LIST, _RENEW and _TIME_TO_LIVE: answers, or makes it wait. */
 void lease_desk_run(struct lease_desk *desk, struct server_request *request);
 
-/* server_lease_list.c: REQUEST_LEASE_LIST */
+/* server_lease_list.c: REQUEST_LEASE_LIST, and REQUEST_LEASE_TIME_TO_LIVE with the keys of a lease,
+ * which exists */
+void server__lease_keys(struct server *server, struct server_request *request);
 void server__lease_list(struct server *server, struct server_request *request);
 
 /* server_local.c */
@@ -227,6 +236,8 @@ void server__defragment(struct server *server, struct server_request *request);
 /* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
 void server__delete(struct server *server, struct server_request *request,
                     const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
+void server__revoke(struct server *server, struct server_request *request,
+                    const Etcdserverpb__LeaseRevokeRequest *message);
 /* Goes on. True when it is done and answered. */
 bool server__delete_step(struct server *server);
 

@@ -131,6 +131,11 @@ void server__stop_sources(struct server *server)
 /* ---- measuring --------------------------------------------------------------------------------
  */
 
+static void spend(struct server *server, uint64_t units)
+{
+    server->left.reads -= units < server->left.reads ? units : server->left.reads;
+}
+
 void server__answer_range(struct server *server, struct server_request *request)
 {
     struct server_range *job = request->range;
@@ -143,8 +148,7 @@ void server__answer_range(struct server *server, struct server_request *request)
         request->ended_at = env_now_mono(server->options.env);
     } else {
         request->reply = apply_range_take(&job->range, request->arena);
-        uint64_t units = RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES;
-        server->left.reads -= units < server->left.reads ? units : server->left.reads;
+        spend(server, RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES);
     }
     server__finish(server, request, STATUS_OK);
 }
@@ -175,6 +179,11 @@ struct range *server__range_of(struct server_range *job)
 
 void server__run_range(struct server *server, struct server_request *request)
 {
+    if (apply_range_one(server->apply, request->message, request->arena, &request->reply)) {
+        spend(server, RANGE_ROW_UNITS);
+        server__finish(server, request, STATUS_OK);
+        return;
+    }
     struct server_range *job = server__range_new(server, request->arena);
     enum status status = apply_range_open(server->apply, request->message, &job->range);
     if (status != STATUS_OK) {

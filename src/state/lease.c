@@ -249,6 +249,13 @@ FALLIBLE lessor_grant(struct lessor *lessor, lease_id id, int64_t ttl, int64_t *
     return ERR_OK;
 }
 
+void lessor_revoke_begin(struct lessor *lessor, lease_id id)
+{
+    struct lease *lease = lease__find(lessor, id);
+    ASSERT(lease != NULL);
+    lease->is_going = true;
+}
+
 void lessor_revoke(struct lessor *lessor, lease_id id)
 {
     uint8_t key[8];
@@ -322,7 +329,7 @@ enum lease_renewal lessor_renew(struct lessor *lessor, lease_id id, int64_t *ttl
         return LEASE_UNKNOWN;
     }
     touch(lessor, lease);
-    if (lease->is_ending) {
+    if (lease->is_ending || lease->is_going) {
         return LEASE_ENDING;
     }
     if (lease->left > 0) {

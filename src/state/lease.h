@@ -62,6 +62,8 @@ void lessor_advance(struct lessor *lessor, uint64_t now);
 FALLIBLE lessor_grant(struct lessor *lessor, lease_id id, int64_t ttl, int64_t *ttl_out);
 /* The smallest key of the lease; false when it has none. Valid until the key is detached. */
 bool lessor_first_key(const struct lessor *lessor, lease_id id, struct slice *out);
+/* Its revoke has begun: no renewal saves it any more. It exists. */
+void lessor_revoke_begin(struct lessor *lessor, lease_id id);
 /* Forgets the lease, which exists, and any key it still has. */
 void lessor_revoke(struct lessor *lessor, lease_id id);
 /* `left` seconds were left of it; 0: all. Without `persists`, the row stays as it is. An unknown

@@ -22,7 +22,8 @@ struct lease {
     int64_t left; /* seconds at the last checkpoint; 0: all */
     uint64_t deadline;
     struct lease_key *keys; /* root of its keys' tree */
-    uint32_t key_count : 30;
+    uint32_t key_count : 29;
+    uint32_t is_going : 1;    /* its revoke has begun: whatever the reign */
     uint32_t is_ending : 1;   /* its revoke is on the way */
     uint32_t is_clearing : 1; /* so is a checkpoint that gives it all its time again */
     uint32_t reign;

@@ -86,7 +86,7 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
                  (long long)rev.main, rev.sub);
         return false;
     }
-    /* The file's pages carry no checksum: what a row repeats of its key must agree with it. */
+    /* Pages of others carry no checksum: what a row repeats of its key must agree with it. */
     bool is_in_order = revision_cmp(rev, restore->last) > 0;
     bool is_of_row = is_tombstone || (row.mod == rev.main && row.create > 0 &&
                                       row.create <= row.mod && row.version > 0);
@@ -379,7 +379,9 @@ void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete)
 {
     ASSERT(store->is_writing);
     ASSERT(!store->is_suspended);
-    keyindex_iter_pause(&delete->iter);
+    if (delete != NULL) {
+        keyindex_iter_pause(&delete->iter);
+    }
     store->is_suspended = true;
 }
 
@@ -432,6 +434,18 @@ bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out)
         return false;
     }
     mvcc__parse(store, version.mod, row_at(store, version.mod), out);
+    return true;
+}
+
+bool mvcc_read_one(struct mvcc *store, struct slice key, size_t len_max, struct slice *raw_out)
+{
+    struct key_version version;
+    bool is_live = keyindex_get(store->index, key, visible_at(store), &version);
+    if (is_live && version.row_len > len_max) {
+        return false;
+    }
+    *raw_out = is_live ? row_at(store, version.mod) : SLICE_EMPTY;
+    store->stats.ranges++;
     return true;
 }
 

@@ -101,7 +101,7 @@ bool mvcc_delete_step(struct mvcc *store, struct mvcc_delete *delete, uint64_t *
 
 /* A transaction that goes on in a later turn of the loop. While it is suspended nobody sees any of
  * it: revisions, reads, and history are those of the transaction that ended last. Nothing may be
- * written, compacted or hashed. A delete under way is paused by it. */
+ * written, compacted or hashed. A delete under way is paused by it; NULL: none is. */
 void mvcc_suspend(struct mvcc *store, struct mvcc_delete *delete);
 void mvcc_resume(struct mvcc *store);
 
@@ -119,6 +119,9 @@ const struct mvcc_change *mvcc_changes(const struct mvcc *store, size_t *count_o
 /* The newest row of one key. False when it does not live. Valid until the next call that writes or
  * turns the loop. For compares, ignore_value, ignore_lease. */
 bool mvcc_get(struct mvcc *store, struct slice key, struct mvcc_row *out);
+/* A read of one key at the current revision, in one step: its row as stored, or nothing when it
+ * does not live. False: the row is longer than len_max, and nothing was read. */
+bool mvcc_read_one(struct mvcc *store, struct slice key, size_t len_max, struct slice *raw_out);
 /* The same without touching the row: create, mod and version. */
 bool mvcc_get_version(struct mvcc *store, struct slice key, struct key_version *out);
 /* The row of a put at exactly `rev`, for prev_kv. False when compaction has taken it. */
@@ -153,8 +156,8 @@ void mvcc_read_close(struct mvcc_read *read);
  * one every key of the range is visited; *budget, how many may still be, goes down. False: call
  * again. */
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
-/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current and
- * has not been paused. */
+/* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
+ * and has not been paused. */
 struct key_count mvcc_read_count(const struct mvcc_read *read, uint64_t limit, bool from_end);
 /* Begins at the first key again, or at the last to go backwards. */
 void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse);

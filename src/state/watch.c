@@ -7,6 +7,8 @@
 
 #define STREAM_WATCHERS_DEFAULT ((size_t)1000000)
 #define STREAM_KEY_BYTES_DEFAULT ((size_t)64 * 1024 * 1024)
+#define WATCHERS_DEFAULT ((size_t)16 * 1024 * 1024)
+#define KEY_BYTES_DEFAULT ((size_t)1024 * 1024 * 1024)
 
 /* ---- groups --------------------------------------------------------------------------------- */
 
@@ -168,6 +170,7 @@ void watch__free_watcher(struct watcher *watcher)
         stream->progress_count--;
     }
     stream->key_bytes -= key_bytes(&range);
+    hub->key_bytes -= key_bytes(&range);
     hub->watcher_count--;
     watch__group_unref(hub, watcher->group);
     mem_free(watcher);
@@ -226,7 +229,9 @@ static FALLIBLE check_request(struct watch_stream *stream, const struct watch_re
         return ERR_COMPACTED;
     }
     if (stream->ids.count >= options->stream_watchers_max ||
-        key_bytes(range) > options->stream_key_bytes_max - stream->key_bytes) {
+        stream->hub->watcher_count >= options->watchers_max ||
+        key_bytes(range) > options->stream_key_bytes_max - stream->key_bytes ||
+        key_bytes(range) > options->key_bytes_max - stream->hub->key_bytes) {
         return ERR_TOO_LARGE;
     }
     return ERR_OK;
@@ -281,6 +286,7 @@ FALLIBLE watch_create(struct watch_stream *stream, const struct watch_request *r
     int64_t next = request->start_revision == 0 ? hub->revision + 1 : request->start_revision;
     struct watcher *watcher = watcher_new(stream, group, request, next);
     stream->key_bytes += key_bytes(&range);
+    hub->key_bytes += key_bytes(&range);
     watch__set_state(watcher, next > hub->revision ? WATCHER_SYNCED : WATCHER_BEHIND);
     *id_out = watcher->id;
     return ERR_OK;
@@ -363,16 +369,21 @@ static bool starts_before(const struct heap_node *a, const struct heap_node *b)
            CONTAINER_OF_CONST(y, struct watcher, extra)->next;
 }
 
+static void set_default(size_t *limit, size_t value)
+{
+    if (*limit == 0) {
+        *limit = value;
+    }
+}
+
 struct watch_hub *watch_hub_new(const struct watch_options *options)
 {
     struct watch_hub *hub = NEW(struct watch_hub);
     hub->options = *options;
-    if (hub->options.stream_watchers_max == 0) {
-        hub->options.stream_watchers_max = STREAM_WATCHERS_DEFAULT;
-    }
-    if (hub->options.stream_key_bytes_max == 0) {
-        hub->options.stream_key_bytes_max = STREAM_KEY_BYTES_DEFAULT;
-    }
+    set_default(&hub->options.stream_watchers_max, STREAM_WATCHERS_DEFAULT);
+    set_default(&hub->options.stream_key_bytes_max, STREAM_KEY_BYTES_DEFAULT);
+    set_default(&hub->options.watchers_max, WATCHERS_DEFAULT);
+    set_default(&hub->options.key_bytes_max, KEY_BYTES_DEFAULT);
     if (hub->options.step_cost == 0) {
         hub->options.step_cost = STEP_COST;
     }
@@ -407,7 +418,8 @@ void watch_hub_free(struct watch_hub **out)
     }
     watch_hub_flush(hub);
     ASSERT(hub->watcher_count == 0);
-    watch__cache_drop(hub);
+    watch__cache_drop(hub, WINDOW_TURN);
+    watch__cache_drop(hub, WINDOW_HISTORY);
     watch__window_fini(&hub->turn);
     watch__window_fini(&hub->history);
     chunk_pool_fini(&hub->pool);

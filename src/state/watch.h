@@ -135,6 +135,8 @@ struct watch_options {
     /* Limits, against floods; 0: the default. */
     size_t stream_watchers_max;  /* on one stream: 1 million */
     size_t stream_key_bytes_max; /* of one stream's watchers: 64 MiB */
+    size_t watchers_max;         /* on all streams: 16 million */
+    size_t key_bytes_max;        /* of all watchers: 1 GiB */
     unsigned step_cost;          /* what one slice may cost, in microseconds or so: 600 */
 };
 
@@ -180,7 +182,7 @@ struct watch_request {
  * ERR_EXISTS      the stream has a watcher of that id
  * ERR_COMPACTED   the start revision is negative
  * ERR_PERM        refuses() said no: *why_out is its sentence
- * ERR_TOO_LARGE   over a limit of the stream */
+ * ERR_TOO_LARGE   over a limit of the stream, or of all */
 FALLIBLE watch_create(struct watch_stream *stream, const struct watch_request *request,
                       watch_id *id_out, const char **why_out);
 /* False when the stream has no such watcher. */

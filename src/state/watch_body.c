@@ -130,63 +130,110 @@ static void add_event(struct watch_hub *hub, struct watch_body *body,
     body->event_count++;
 }
 
-static struct watch_body *body_new(struct watch_hub *hub, const struct watch_window *window,
-                                   uint32_t hit, unsigned flags)
-{
-    struct watch_body *body = NEW(struct watch_body);
-    body->refs = 1;
-    body->pieces = &body->one;
-    for (; hit != NO_HIT; hit = window->hits[hit].next) {
-        const struct window_event *event = &window->events[window->hits[hit].event];
-        if ((flags & (event->is_delete ? WATCH_NO_DELETE : WATCH_NO_PUT)) == 0) {
-            add_event(hub, body, event, (flags & WATCH_PREV_KV) != 0);
-        }
-    }
-    if (body->event_count == 0) {
-        watch_body_unref(body);
-        return NULL;
-    }
-    settle_pieces(body);
-    hub->body_count++;
-    return body;
-}
-
 /* ---- sharing -------------------------------------------------------------------------------- */
 
-void watch__cache_drop(struct watch_hub *hub)
+static void cache_clear(struct body_cache *cache)
 {
-    for (size_t i = 0; i < ARRAY_LEN(hub->cache); i++) {
-        watch_body_unref(hub->cache[i].body);
-        hub->cache[i] = (struct body_cache){.is_set = false};
+    watch_body_unref(cache->body);
+    *cache = (struct body_cache){.group = NULL};
+}
+
+void watch__cache_drop(struct watch_hub *hub, unsigned slot)
+{
+    for (size_t i = 0; i < ARRAY_LEN(hub->cache[slot]); i++) {
+        cache_clear(&hub->cache[slot][i]);
     }
+}
+
+/* The first hit that is not below the watcher's cursor. */
+static uint32_t first_hit(const struct watch_window *window, const struct watcher *watcher)
+{
+    uint32_t hit = watch__first_hit(window, watcher->group);
+    while (hit != NO_HIT && window->events[window->hits[hit].event].rev.main < watcher->next) {
+        hit = window->hits[hit].next;
+    }
+    return hit;
+}
+
+static void cache_begin(struct body_cache *cache, const struct watch_window *window,
+                        const struct watch_group *group, uint32_t hit)
+{
+    cache_clear(cache);
+    *cache = (struct body_cache){
+        .group = group,
+        .serial = window->serial,
+        .first = hit,
+        .next = hit,
+        .body = NEW(struct watch_body),
+    };
+    cache->body->refs = 1;
+    cache->body->pieces = &cache->body->one;
+}
+
+static void cache_finish(struct watch_hub *hub, struct body_cache *cache)
+{
+    if (cache->body->event_count == 0) {
+        watch_body_unref(cache->body);
+        cache->body = NULL;
+        return;
+    }
+    settle_pieces(cache->body);
+    hub->body_count++;
+}
+
+/* Goes on encoding, `limit` eighths of a unit at most and one event at least. */
+static void cache_fill(struct watch_hub *hub, struct body_cache *cache,
+                       const struct watch_window *window, unsigned flags, int64_t limit)
+{
+    bool wants_prev = (flags & WATCH_PREV_KV) != 0;
+    int64_t spent = 0;
+    while (cache->next != NO_HIT && (spent == 0 || spent < limit)) {
+        const struct window_hit *hit = &window->hits[cache->next];
+        const struct window_event *event = &window->events[hit->event];
+        if ((flags & (event->is_delete ? WATCH_NO_DELETE : WATCH_NO_PUT)) == 0) {
+            add_event(hub, cache->body, event, wants_prev);
+        }
+        spent += wants_prev ? ENCODES_PER_COST : 1;
+        cache->next = hit->next;
+    }
+    hub->cost_left -= (int)(spent / ENCODES_PER_COST);
+    if (cache->next == NO_HIT) {
+        cache_finish(hub, cache);
+    }
+}
+
+/* The cache entry with what the watcher wants, as far as it has come; NULL when nothing hits it. */
+static struct body_cache *cache_get(struct watch_hub *hub, const struct watch_window *window,
+                                    const struct watcher *watcher, int64_t limit)
+{
+    unsigned variant = watcher->flags & VARIANT_MASK;
+    struct body_cache *cache = &hub->cache[window->slot][variant];
+    uint32_t hit = first_hit(window, watcher);
+    if (hit == NO_HIT) {
+        return NULL;
+    }
+    if (cache->group != watcher->group || cache->serial != window->serial || cache->first != hit) {
+        cache_begin(cache, window, watcher->group, hit);
+    }
+    if (cache->next != NO_HIT) {
+        cache_fill(hub, cache, window, variant, limit);
+    }
+    return cache;
 }
 
 struct watch_body *watch__body_for(struct watch_hub *hub, const struct watch_window *window,
                                    const struct watcher *watcher)
 {
-    unsigned variant = watcher->flags & VARIANT_MASK;
-    struct body_cache *cache = &hub->cache[variant];
-    uint32_t hit = watch__first_hit(window, watcher->group);
-    while (hit != NO_HIT && window->events[window->hits[hit].event].rev.main < watcher->next) {
-        hit = window->hits[hit].next;
-    }
-    if (hit == NO_HIT) {
-        return NULL;
-    }
-    bool is_same = cache->is_set && cache->group == watcher->group && cache->slot == window->slot &&
-                   cache->serial == window->serial && cache->hit == hit;
-    if (!is_same) {
-        watch_body_unref(cache->body);
-        *cache = (struct body_cache){
-            .group = watcher->group,
-            .slot = window->slot,
-            .serial = window->serial,
-            .hit = hit,
-            .is_set = true,
-            .body = body_new(hub, window, hit, variant),
-        };
-    }
-    return cache->body == NULL ? NULL : watch_body_ref(cache->body);
+    const struct body_cache *cache = cache_get(hub, window, watcher, INT64_MAX);
+    return cache == NULL || cache->body == NULL ? NULL : watch_body_ref(cache->body);
+}
+
+bool watch__body_prepare(struct watch_hub *hub, const struct watch_window *window,
+                         const struct watcher *watcher)
+{
+    int64_t limit = (int64_t)hub->cost_left * ENCODES_PER_COST;
+    const struct body_cache *cache = cache_get(hub, window, watcher, limit);
+    return cache == NULL || cache->next == NO_HIT;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

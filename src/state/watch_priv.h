@@ -43,6 +43,8 @@
 #define SEND_COST 1
 #define FIRST_SEND_COST 4 /* to a stream in this slice: its socket will want a write of its own */
 #define ROW_COST 1        /* a row of one key, found through the index */
+#define ENCODES_PER_COST                                                                           \
+    8 /* events; one that looks for what was there before costs as much as a row */
 #define SCAN_ROWS_PER_COST 4
 /* A window of history ends with the first whole revision behind either of these. */
 #define WINDOW_ROWS 1024
@@ -50,7 +52,7 @@
 /* Watchers that one window of history serves, and how far down the queue they are looked for. */
 #define WINDOW_MEMBERS 256
 /* What the turn's window may gather before it lets everybody fall behind. */
-#define TURN_HITS_MAX 65536
+#define TURN_HITS_MAX 8192
 #define TURN_BYTES_MAX ((size_t)32 * 1024 * 1024)
 /* From here on a value has a chunk of its own (base/chunk.h), and to refer to it pins nothing else;
  * below, it is copied into the body. */
@@ -162,15 +164,15 @@ struct watch_window {
     size_t bytes;
 };
 
-/* The last body of each combination of flags. */
+/* The last body of each combination of flags, whole or in the making: a revision can have so many
+ * events that to encode them takes several slices. */
 #define VARIANT_MASK ((unsigned)(WATCH_PREV_KV | WATCH_NO_PUT | WATCH_NO_DELETE))
 struct body_cache {
-    const struct watch_group *group;
-    unsigned slot;
-    uint64_t serial;
-    uint32_t hit;
-    bool is_set;
-    struct watch_body *body; /* NULL: nothing is left after filtering */
+    const struct watch_group *group; /* NULL: nothing is here */
+    uint64_t serial;                 /* of the window */
+    uint32_t first;                  /* hit that it begins with */
+    uint32_t next;                   /* hit to be encoded next; NO_HIT: it is whole */
+    struct watch_body *body;         /* when whole: NULL if nothing was left after filtering */
 };
 
 struct watch_hub {
@@ -202,13 +204,14 @@ struct watch_hub {
     size_t member_count;
     struct chunk_pool pool; /* for rows of history */
 
-    struct body_cache cache[VARIANT_MASK + 1];
+    struct body_cache cache[WINDOW_COUNT][VARIANT_MASK + 1];
     uint64_t serial;
     uint64_t slice;
     int cost_left;
 
     size_t stream_count;
     size_t watcher_count;
+    size_t key_bytes; /* of all watchers, shared or not */
     size_t behind_count;
     uint64_t event_count;
     uint64_t row_count;
@@ -225,10 +228,13 @@ void watch__wake(struct watch_hub *hub);
 
 /* watch_body.c */
 /* What `watcher` is to get of a window: a body with a reference for the caller, or NULL when
- * nothing hits it. Shared with the one before when that wanted the same. */
+ * nothing hits it. Shared with the one before when that wanted the same. Costs are charged. */
 struct watch_body *watch__body_for(struct watch_hub *hub, const struct watch_window *window,
                                    const struct watcher *watcher);
-void watch__cache_drop(struct watch_hub *hub);
+/* Encodes a slice's worth of it. True when watch__body_for() has nothing left to do. */
+bool watch__body_prepare(struct watch_hub *hub, const struct watch_window *window,
+                         const struct watcher *watcher);
+void watch__cache_drop(struct watch_hub *hub, unsigned slot);
 
 /* watch_window.c */
 void watch__window_begin(struct watch_hub *hub, struct watch_window *window, unsigned slot,

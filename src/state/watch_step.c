@@ -239,7 +239,7 @@ void watch_hub_flush(struct watch_hub *hub)
     hub->dirty_count = 0;
     hub->is_spilling = false;
     hub->flushed = hub->revision;
-    watch__cache_drop(hub);
+    watch__cache_drop(hub, WINDOW_TURN);
     watch__window_end(&hub->turn);
     watch__window_begin(hub, &hub->turn, WINDOW_TURN, hub->revision + 1);
     hub->is_flushing = false;
@@ -320,7 +320,7 @@ static bool open_window(struct watch_hub *hub)
 static void close_window(struct watch_hub *hub)
 {
     ASSERT(list_empty(&hub->members));
-    watch__cache_drop(hub);
+    watch__cache_drop(hub, WINDOW_HISTORY);
     watch__window_end(&hub->history);
     chunk_pool_cut(&hub->pool);
     if (hub->only != NULL) {
@@ -340,7 +340,8 @@ void watch__give_up_window(struct watch_hub *hub)
     }
 }
 
-static void serve_member(struct watch_hub *hub, struct watcher *watcher)
+/* False: what it is to get is not encoded yet. */
+static bool serve_member(struct watch_hub *hub, struct watcher *watcher)
 {
     struct watch_stream *stream = watcher->stream;
     int64_t last = hub->history.last;
@@ -348,11 +349,14 @@ static void serve_member(struct watch_hub *hub, struct watcher *watcher)
         watch__set_state(watcher, WATCHER_BEHIND);
     } else if (!is_writable(stream)) {
         watch__set_state(watcher, WATCHER_BLOCKED);
+    } else if (!watch__body_prepare(hub, &hub->history, watcher)) {
+        return false;
     } else if (last < hub->revision) {
         deliver(watcher, &hub->history, last + 1, WATCHER_BEHIND);
     } else {
         deliver(watcher, &hub->history, last + 1, WATCHER_SYNCED);
     }
+    return true;
 }
 
 /* The window is whole: its members get what is in it, some in this slice and some in the next. */
@@ -360,7 +364,9 @@ static void serve_members(struct watch_hub *hub)
 {
     while (hub->cost_left > 0 && !list_empty(&hub->members)) {
         hub->cost_left--;
-        serve_member(hub, CONTAINER_OF(hub->members.next, struct watcher, link));
+        if (!serve_member(hub, CONTAINER_OF(hub->members.next, struct watcher, link))) {
+            return;
+        }
     }
 }
 

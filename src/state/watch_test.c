@@ -325,6 +325,24 @@ TEST(watch, limits_of_a_stream_hold)
     world_free(w);
 }
 
+TEST(watch, limits_of_all_streams_hold)
+{
+    struct watch_options options = {.watchers_max = 3, .key_bytes_max = 10};
+    struct watch_world *w = NEW(struct watch_world);
+    watch_world_init(w, &options);
+    assert_int_equal(watch_world_watch(w, 1, "1234", "", 0, 0), 0);
+    assert_int_equal(watch_world_watch(w, 2, "1234", "", 0, 0), 0);
+    assert_int_equal(watch_world_watch(w, 3, "123", "", 0, 0), -ERR_TOO_LARGE);
+    assert_int_equal(watch_world_watch(w, 3, "12", "", 0, 0), 0);
+    assert_true(watch_cancel(w->streams[1].stream, 0));
+    assert_int_equal(watch_world_watch(w, 3, "1", "", 0, 0), 1);
+    assert_int_equal(watch_world_watch(w, 3, "2", "", 0, 0), -ERR_TOO_LARGE);
+    watch_stream_close(&w->streams[2].stream);
+    watch_world_settle(w);
+    assert_int_equal(watch_world_watch(w, 3, "1234", "", 0, 0), 2);
+    world_free(w);
+}
+
 TEST(watch, permissions_are_asked_for_at_creation_and_before_every_batch)
 {
     struct watch_world *w = world_new();
@@ -451,6 +469,37 @@ TEST(watch, a_revision_larger_than_a_slice_leaves_whole)
     watch_hub_stats(w->hub, &stats);
     assert_int_equal(stats.events, 6003);
     assert_int_equal(stats.bodies, 4);
+    world_free(w);
+}
+
+TEST(watch, a_large_revision_is_encoded_in_slices_too)
+{
+    struct watch_world *w = world_new();
+    struct watch_stats stats;
+    char key[8];
+    watch_world_begin(w);
+    for (unsigned i = 0; i < 5000; i++) {
+        snprintf(key, sizeof(key), "k%04u", i);
+        mvcc_put(w->store, slice_str(key), SLICE("v"), 0);
+    }
+    watch_world_end(w);              /* 2 */
+    watch_world_delete(w, "k", "l"); /* 3 */
+    watch_world_watch(w, 1, "k", "l", 3, WATCH_PREV_KV);
+    watch_world_watch(w, 2, "k", "l", 3, WATCH_PREV_KV);
+    unsigned steps = 0;
+    while (watch_hub_step(w->hub)) {
+        steps++;
+        watch_world_put(w, "x", "1"); /* turns go on meanwhile, and are flushed */
+        watch_hub_flush(w->hub);
+        watch_hub_check(w->hub);
+    }
+    assert_true(steps >= 5000 / STEP_COST);
+    watch_hub_stats(w->hub, &stats);
+    assert_int_equal(stats.events, 10000);
+    assert_int_equal(stats.bodies, 1);
+    const char *told = watch_world_told(w);
+    assert_int_equal(
+        strncmp(strchr(told, 'D'), "DELETE k0000(3) was v(2) DELETE k0001(3) was v(2)", 49), 0);
     world_free(w);
 }
 

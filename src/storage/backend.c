@@ -557,6 +557,7 @@ static void backend_free(struct backend *backend)
         loop_task_remove(&backend->free_task);
     }
     bolt_read_end(&backend->tree);
+    backend__scrub_close(backend);
     backend__defrag_close(backend);
     bolt_close(&backend->db);
     chunk_pool_fini(&backend->pool);
@@ -607,6 +608,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     batch_open(backend);
     backend__defrag_open(backend);
     backend->executor = env_executor_new(options->env, "backend", 1);
+    backend__scrub_open(backend);
     *out = backend;
     return ERR_OK;
 }
@@ -623,6 +625,7 @@ void backend_close(struct backend **out)
         timer_stop(backend->options.loop, &backend->timer);
     }
     backend->is_closing = true;
+    backend__scrub_stop(backend);
     executor_close(&backend->executor);
     ASSERT(!backend->is_committing);
     backend->space = BACKEND_SPACE_OK; /* one last try, with everything */

@@ -69,6 +69,7 @@ struct backend_options {
     uint32_t batch_interval_ms; /* 0: 100 */
     uint32_t batch_limit;       /* ops in a batch; 0: 10000 */
     bool no_sync;               /* --unsafe-no-fsync */
+    uint64_t scrub_interval_ns; /* from one reading of the whole file to the next; 0: never */
     uint64_t reserve_bytes;     /* allocated in the file ahead of need; 0: none */
     void (*on_commit)(void *ctx, const struct backend_commit *commit); /* may be NULL */
     /* It has changed; `why` names the file. May be NULL. */
@@ -206,6 +207,14 @@ struct backend_stats {
     uint64_t open_views;
 };
 void backend_stats(const struct backend *backend, struct backend_stats *out);
+
+struct backend_scrub_stats {
+    uint64_t pages;    /* looked at since opening */
+    uint64_t passes;   /* of the whole file, finished */
+    uint64_t unsealed; /* pages without a checksum in the last one */
+    bool is_under_way;
+};
+void backend_scrub_stats(const struct backend *backend, struct backend_scrub_stats *out);
 
 /* Walks the pending set and ASSERTs what must hold. For tests and sim. */
 void backend_check(const struct backend *backend);

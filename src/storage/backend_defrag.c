@@ -102,6 +102,7 @@ static FALLIBLE open_target(struct defrag *defrag)
     struct bolt_options options = {
         .no_freelist_sync = true,
         .no_sync = backend->options.no_sync,
+        .reserve_bytes = backend->options.reserve_bytes,
         .page_size = bolt_page_size(backend->db),
     };
     if (disk_exists(disk, defrag->path)) {

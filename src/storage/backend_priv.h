@@ -1,5 +1,5 @@
 /* Inside the backend: batches (backend_batch.c), merged scans and views (backend_view.c),
- * defragmentation (backend_defrag.c) and the rest (backend.c). */
+ * defragmentation (backend_defrag.c), the scrub (backend_scrub.c) and the rest (backend.c). */
 #ifndef STORAGE_BACKEND_PRIV_H
 #define STORAGE_BACKEND_PRIV_H
 
@@ -146,6 +146,7 @@ struct backend {
     uint64_t commit_count;
 
     struct defrag *defrag; /* backend_defrag.c's */
+    struct scrub *scrub;   /* backend_scrub.c's */
 
     /* The commit in flight: the executor's from submit to done. */
     struct job job;
@@ -175,6 +176,10 @@ void backend__commit_maybe(struct backend *backend);
 
 #define BACKEND_MAP_SIZE ((uint64_t)10 << 30) /* etcd's: address space only */
 #define BACKEND_FILL_ASCENDING 90             /* percent: revisions only grow, and so do copies */
+
+void backend__scrub_open(struct backend *backend);
+void backend__scrub_stop(struct backend *backend);
+void backend__scrub_close(struct backend *backend);
 
 void backend__defrag_open(struct backend *backend);
 /* No reader of an older file may be left. */

@@ -226,6 +226,21 @@ static FALLIBLE open_file(struct bolt *db, struct errbuf *why)
     return file_lock(db->file, read_only ? FILE_LOCK_FLOCK_SHARED : FILE_LOCK_FLOCK_EXCLUSIVE, why);
 }
 
+/* A process that was killed may have left a state that can be read and is not on the disk: its meta
+ * page, or even the name of the file. From here on others rely on that state, and the pages of the
+ * one before are written over; so it has to last. */
+static FALLIBLE found_sync(struct bolt *db, struct errbuf *why)
+{
+    if (db->options.no_sync) {
+        return ERR_OK;
+    }
+    TRY(file_sync(db->file, why));
+    char *folder = folder_of(db->path);
+    enum err err = disk_sync_dir(db->disk, folder, why);
+    mem_free(folder);
+    return err;
+}
+
 static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
 {
     struct bolt_meta meta = {0};
@@ -237,7 +252,11 @@ static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
     db->page_shift = (uint32_t)__builtin_ctz(meta.page_size);
     TRY(bolt__map_extend(db, db->file_size, why));
     bolt__view_publish(db, &meta);
-    return db->options.read_only ? ERR_OK : free_load(db, why);
+    if (db->options.read_only) {
+        return ERR_OK;
+    }
+    TRY(found_sync(db, why));
+    return free_load(db, why);
 }
 
 FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_options *options,
@@ -249,6 +268,7 @@ FALLIBLE bolt_open(struct disk *disk, const char *path, const struct bolt_option
     db->path = mem_strdup(path);
     db->options = *options;
     list_init(&db->views);
+    db->looked = bolt__looked_new();
     bolt__free_init(&db->free);
     enum err err = open_file(db, why);
     if (err == ERR_OK) {
@@ -295,6 +315,7 @@ void bolt_close(struct bolt **db)
     file_close(&done->file);
     bolt__free_fini(&done->free);
     bolt__chunks_free(done);
+    bolt__looked_free(&done->looked);
     mem_free(done->path);
     mem_free(done);
 }

@@ -45,6 +45,7 @@ struct bolt_options {
     bool read_only;            /* shared lock, no write transactions, the file must exist */
     bool no_freelist_sync;     /* do not write the freelist; found again by a scan on open (etcd) */
     bool no_sync;              /* never sync: for files that are thrown away on a crash */
+    bool no_checksums;         /* write pages as bbolt does: for tests that damage them */
     bool no_map;               /* read with pread even where the disk can map */
     uint32_t page_size;        /* bytes, of a new file: a power of two in 1024..65536; 0: 4096 */
     uint64_t initial_map_size; /* bytes of address space to map at once; etcd: 10 GiB. 0: by size */

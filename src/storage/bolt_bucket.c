@@ -587,7 +587,7 @@ static FALLIBLE bucket_store(struct bolt_bucket *bucket)
         len += bolt__node_size(bucket->node);
         value = arena_alloc(&tx->arena, len);
         bolt__page_render(value + BUCKET_HEADER_LEN, 0, 0, true, bucket->node->inodes,
-                          bucket->node->count);
+                          bucket->node->count, 0);
     } else {
         TRY(bolt__spill_tree(bucket, &root));
         value = arena_alloc(&tx->arena, len);

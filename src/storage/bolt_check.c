@@ -12,7 +12,11 @@ struct walk {
     uint64_t *seen;
     bool is_strict;
     unsigned leaf_depth; /* of the tree being walked; 0: no leaf met yet */
+    uint64_t mapped;     /* bytes of pages since the map was let go of */
 };
+
+/* What a walk over all pages may keep resident of them. */
+#define WALK_MAPPED_MAX ((uint64_t)16 << 20)
 
 /* Keys of a page lie in [low, high); has_high is false at the right edge. */
 struct bounds {
@@ -36,6 +40,11 @@ static FALLIBLE mark(struct walk *walk, uint64_t pgno, size_t len)
             return bolt__tx_page_error(walk->tx, at, "is reached twice");
         }
         walk->seen[at / 64] |= bit;
+    }
+    walk->mapped += len;
+    if (walk->mapped > WALK_MAPPED_MAX) {
+        walk->mapped = 0;
+        bolt_tx_forget_pages(walk->tx);
     }
     return ERR_OK;
 }

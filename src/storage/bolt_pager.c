@@ -101,6 +101,24 @@ FALLIBLE bolt__page_bytes(struct bolt_tx *tx, uint64_t pgno, struct slice *out)
     return ERR_OK;
 }
 
+/* Not again for a page of the map that was right before: the memory is the same. */
+static FALLIBLE look_at(struct bolt_tx *tx, uint64_t pgno, const struct bolt_page *page)
+{
+    struct bolt *db = tx->db;
+    const char *problem = NULL;
+    bool is_kept = tx->view->map != NULL;
+    if (is_kept && !tx->is_scrub && bolt__looked_at(db->looked, pgno)) {
+        return ERR_OK;
+    }
+    if (bolt__seal_check(page, tx->view->meta.txid, &problem) == SEAL_BROKEN) {
+        return bolt__tx_page_error(tx, pgno, problem);
+    }
+    if (is_kept) {
+        bolt__looked_set(db->looked, pgno);
+    }
+    return ERR_OK;
+}
+
 FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out)
 {
     struct slice bytes = SLICE_EMPTY;
@@ -109,7 +127,7 @@ FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out
     if (!bolt__page_parse(bytes.data, bytes.len, out, &problem)) {
         return bolt__tx_page_error(tx, pgno, problem);
     }
-    return ERR_OK;
+    return look_at(tx, pgno, out);
 }
 
 void bolt_tx_forget_pages(struct bolt_tx *tx)
@@ -336,6 +354,9 @@ FALLIBLE bolt__dirty_write(struct bolt_tx *tx, struct errbuf *why)
                tx->dirty[i].data == first->data + (count << db->page_shift)) {
             count += tx->dirty[i].count;
             i++;
+        }
+        for (uint64_t pgno = first->pgno; pgno < first->pgno + count; pgno++) {
+            bolt__looked_clear(db->looked, pgno);
         }
         TRY(file_pwrite(db->file, first->data, (size_t)count << db->page_shift,
                         first->pgno << db->page_shift, why));

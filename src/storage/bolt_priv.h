@@ -3,6 +3,7 @@
  *
  * Files:  bolt.c         open, close, metas, views and readers
  *         bolt_page.c    bytes of pages in and out, nothing else
+ *         bolt_seal.c    checksums of pages, and which pages have been looked at
  *         bolt_pager.c   pages from the map or from pread; growth; writing dirty pages
  *         bolt_free.c    which pages may be allocated
  *         bolt_node.c    pages in memory while a write transaction changes them
@@ -50,6 +51,9 @@ enum {
     PAGE_SIZE_MAX = 65536,
     PAGE_SIZE_DEFAULT = 4096,
     KEYS_PER_PAGE_MIN = 2,
+    /* A gap between the elements and the first key, where our pages have their checksum. Not a
+     * power of two, so that no single bit tells a page with the gap from one without. */
+    SEAL_LEN = 12,
 };
 
 #define META_MAGIC 0xED0CDAEDu
@@ -105,6 +109,32 @@ static inline bool bolt__page_key(const struct bolt_page *page, uint32_t i, stru
     return true;
 }
 bool bolt__page_elem(const struct bolt_page *page, uint32_t i, struct bolt_elem *out);
+
+/* ---- checksums ------------------------------------------------------------------------------ */
+
+/* Fills the gap of a rendered page, all `len` bytes of it final. */
+void bolt__seal_put(uint8_t *page, size_t len, uint64_t txid);
+
+enum bolt_seal {
+    SEAL_GOOD,
+    SEAL_NONE, /* Go's page, or one from before there were seals */
+    SEAL_BROKEN,
+};
+/* `txid`: of the state that the page is read for. `*problem` gets a phrase when it is broken. */
+enum bolt_seal bolt__seal_check(const struct bolt_page *page, uint64_t txid, const char **problem);
+
+/* A bit for every page that has been looked at since it was written: any thread. */
+#define SEEN_CHUNK_PAGES ((uint64_t)1 << 18)
+#define SEEN_CHUNKS                                                                                \
+    ((size_t)1 << 12) /* 4 TiB of pages of 4 KiB; what is beyond is always checked */
+struct bolt_looked {
+    _Atomic(_Atomic(uint64_t) *) chunk[SEEN_CHUNKS];
+};
+struct bolt_looked *bolt__looked_new(void);
+void bolt__looked_free(struct bolt_looked **looked);
+bool bolt__looked_at(const struct bolt_looked *looked, uint64_t pgno);
+void bolt__looked_set(struct bolt_looked *looked, uint64_t pgno);
+void bolt__looked_clear(struct bolt_looked *looked, uint64_t pgno); /* the writer's: written anew */
 /* The first element whose key is not less than `key` (count when there is none). */
 bool bolt__page_search(const struct bolt_page *page, struct slice key, uint32_t *index_out,
                        bool *exact_out);
@@ -213,7 +243,8 @@ struct bolt {
     struct bolt_slots slots;
     struct bolt_free free;
     struct bolt_tx *writer;
-    struct bolt_chunk *spare; /* chunks kept between commits */
+    struct bolt_looked *looked; /* pages of the map whose checksum was right */
+    struct bolt_chunk *spare;   /* chunks kept between commits */
     size_t spare_count;
     struct bolt_stats stats;
 };
@@ -231,6 +262,7 @@ struct bolt_tx {
     struct bolt_view *view;            /* the state it reads */
     _Atomic(struct bolt_view *) *slot; /* of a reader; NULL for the writer */
     bool is_writable;
+    bool is_scrub;         /* looks at the checksum of every page, again */
     enum err err;          /* the first that makes a commit impossible */
     struct bolt_meta meta; /* the state it makes, or the view's */
     struct arena arena;
@@ -250,6 +282,11 @@ struct bolt_tx {
 __attribute__((format(printf, 3, 4))) enum err bolt__tx_error(struct bolt_tx *tx, enum err err,
                                                               const char *format, ...);
 enum err bolt__tx_page_error(struct bolt_tx *tx, uint64_t pgno, const char *problem);
+
+static inline size_t bolt__seal_len(const struct bolt *db)
+{
+    return db->options.no_checksums ? 0 : SEAL_LEN;
+}
 
 /* Pins the newest view in a slot; the view stays until the slot is NULL again. */
 struct bolt_view *bolt__view_pin(struct bolt *db, _Atomic(struct bolt_view *) **slot_out);
@@ -335,9 +372,9 @@ void bolt__node_check(const struct bolt_node *node);
 /* The tree of `bucket` balanced, then on new pages; its new root page. */
 FALLIBLE bolt__rebalance(struct bolt_bucket *bucket);
 FALLIBLE bolt__spill_tree(struct bolt_bucket *bucket, uint64_t *root_out);
-/* Writes `count` inodes as a page image. */
+/* Writes `count` inodes as a page image, with `gap` bytes before the first key. */
 void bolt__page_render(uint8_t *page, uint64_t pgno, uint32_t overflow, bool is_leaf,
-                       const struct bolt_inode *inodes, uint32_t count);
+                       const struct bolt_inode *inodes, uint32_t count, size_t gap);
 
 /* ---- buckets ------------------------------------------------------------------------------- */
 

@@ -129,11 +129,11 @@ static uint64_t inode_size(const struct bolt_inode *inode, bool is_leaf)
 }
 
 void bolt__page_render(uint8_t *page, uint64_t pgno, uint32_t overflow, bool is_leaf,
-                       const struct bolt_inode *inodes, uint32_t count)
+                       const struct bolt_inode *inodes, uint32_t count, size_t gap)
 {
     bolt__page_header(page, pgno, is_leaf ? PAGE_LEAF : PAGE_BRANCH, count, overflow);
     uint8_t *elem = page + PAGE_HEADER_LEN;
-    uint8_t *data = elem + (size_t)count * ELEM_LEN;
+    uint8_t *data = elem + (size_t)count * ELEM_LEN + gap;
     for (uint32_t i = 0; i < count; i++, elem += ELEM_LEN) {
         const struct bolt_inode *inode = &inodes[i];
         ASSERT((uint64_t)(data - elem) <= UINT32_MAX);
@@ -158,7 +158,7 @@ void bolt__page_render(uint8_t *page, uint64_t pgno, uint32_t overflow, bool is_
     }
 }
 
-/* How many of `inodes` go to the next page, and the bytes they take there. */
+/* How many of `inodes` go to the next page, and the bytes they take there, the seal's included. */
 static uint32_t part_length(const struct bolt_bucket *bucket, bool is_leaf,
                             const struct bolt_inode *inodes, uint32_t count, uint64_t left_size,
                             uint64_t *size_out)
@@ -170,7 +170,7 @@ static uint32_t part_length(const struct bolt_bucket *bucket, bool is_leaf,
         return count;
     }
     uint64_t limit = is_whole ? PAGE_BYTES_MAX : page_size * bucket->fill / 100;
-    uint64_t size = PAGE_HEADER_LEN;
+    uint64_t size = PAGE_HEADER_LEN + bolt__seal_len(bucket->tx->db);
     uint32_t i = 0;
     for (; i < count; i++) {
         uint64_t next = inode_size(&inodes[i], is_leaf);
@@ -192,7 +192,8 @@ static void spill_parts(struct bolt_bucket *bucket, const struct bolt_node *node
 {
     struct bolt_tx *tx = bucket->tx;
     uint32_t page_size = tx->db->page_size;
-    uint64_t left_size = bolt__node_size(node);
+    size_t seal_len = bolt__seal_len(tx->db);
+    uint64_t left_size = bolt__node_size(node) + seal_len;
     uint32_t done = 0;
     do {
         const struct bolt_inode *part = node->inodes + done;
@@ -202,15 +203,18 @@ static void spill_parts(struct bolt_bucket *bucket, const struct bolt_node *node
         uint64_t pages = (size + page_size - 1) / page_size;
         uint64_t pgno = 0;
         uint8_t *data = bolt__page_allocate(tx, pages, &pgno);
-        bolt__page_render(data, pgno, (uint32_t)(pages - 1), node->is_leaf, part, count);
+        bolt__page_render(data, pgno, (uint32_t)(pages - 1), node->is_leaf, part, count, seal_len);
         /* What is behind the last byte would carry old memory to the disk. */
         memset(data + size, 0, pages * page_size - size);
+        if (seal_len > 0) {
+            bolt__seal_put(data, pages * page_size, tx->meta.txid);
+        }
         *bolt__node_insert(tx, parent, parent->count) = (struct bolt_inode){
             .key = count > 0 ? part[0].key : NULL,
             .key_len = count > 0 ? part[0].key_len : 0,
             .pgno = pgno,
         };
-        left_size -= size - PAGE_HEADER_LEN;
+        left_size -= size - PAGE_HEADER_LEN - seal_len;
         if (done == 0 && count < node->count) {
             tx->db->stats.splits++;
         }

@@ -643,16 +643,37 @@ static FALLIBLE repair(struct wal *wal, uint64_t offset, char **copy_out, struct
     return ERR_OK;
 }
 
-/* A zero frame ended the log, but parts of a batch that was never acknowledged may follow it:
- * writing over some of them would leave the others to be taken for records. Cutting the rest off
- * and allocating it again costs less than reading it. Where somebody else has taken the space
- * meanwhile, the reserve is enough to serve what is there. */
-static FALLIBLE zero_rest(struct wal *wal, struct errbuf *why)
+/* Is all of the tail's file behind its last record zero? What the file system knows to be a hole
+ * need not be read. */
+static FALLIBLE rest_is_zero(const struct tail *tail, uint64_t size, bool *out, struct errbuf *why)
+{
+    uint8_t bytes[4096];
+    uint64_t at = tail->offset;
+    bool is_zero = true;
+    while (is_zero) {
+        size_t got = 0;
+        TRY(file_next_data(tail->file, at, &at, why));
+        if (at >= size) {
+            break;
+        }
+        TRY(file_pread(tail->file, bytes, sizeof(bytes), at, &got, why));
+        for (size_t i = 0; i < got; i++) {
+            is_zero = is_zero && bytes[i] == 0;
+        }
+        if (got == 0) {
+            break;
+        }
+        at += got;
+    }
+    *out = is_zero;
+    return ERR_OK;
+}
+
+/* Cutting the rest off and allocating it again costs less than writing zeros. Where somebody else
+ * has taken the space meanwhile, the reserve is enough to serve what is there. */
+static FALLIBLE cut_rest(struct wal *wal, struct errbuf *why)
 {
     struct tail *tail = &wal->tail;
-    uint64_t size;
-    TRY(file_size(tail->file, &size, why));
-    tail->room = size > wal->segment_bytes ? size : wal->segment_bytes;
     TRY(file_truncate(tail->file, tail->offset, why));
     enum err err = file_preallocate(tail->file, tail->room, why);
     if (err == ERR_NOSPACE) {
@@ -660,8 +681,32 @@ static FALLIBLE zero_rest(struct wal *wal, struct errbuf *why)
         tail->room = tail->offset + wal->segment_bytes / RESERVE_PART;
         err = file_preallocate(tail->file, tail->room, why);
     }
-    TRY(err);
-    return wal->unsafe_no_fsync ? ERR_OK : file_sync(tail->file, why);
+    return err;
+}
+
+/* A zero frame ended the log, but parts of a batch that was never acknowledged may follow it:
+ * writing over some of them would leave the others to be taken for records.
+ *
+ * And a process that was killed may have left records, and names, that can be read and are not on
+ * the disk. From here on they count (a vote was given, an entry acknowledged to a leader), so they
+ * have to last before anybody hears of them. */
+static FALLIBLE settle(struct wal *wal, struct errbuf *why)
+{
+    struct tail *tail = &wal->tail;
+    uint64_t size;
+    bool is_clean;
+    TRY(file_size(tail->file, &size, why));
+    tail->room = size > wal->segment_bytes ? size : wal->segment_bytes;
+    TRY(rest_is_zero(tail, size, &is_clean, why));
+    if (!is_clean || size < tail->room) {
+        TRY(cut_rest(wal, why));
+    }
+    if (wal->unsafe_no_fsync) {
+        return ERR_OK;
+    }
+    TRY(file_sync(tail->file, why));
+    TRY(disk_sync_dir(wal->env->disk, wal->dir, why));
+    return wal__sync_ancestors(wal->env->disk, wal->dir, why);
 }
 
 static FALLIBLE read_repairing(struct wal *wal, const struct wal__segments *segments,
@@ -707,7 +752,7 @@ static FALLIBLE open_log(struct wal *wal, struct wal_position start_at,
         wal->tail.last_index = read.last_index;
         wal->tail.state = contents->hard_state;
         buf_append_slice(&wal->metadata, buf_slice(&contents->metadata));
-        err = zero_rest(wal, why);
+        err = settle(wal, why);
         if (err != ERR_OK) {
             wal_contents_fini(contents);
         }

@@ -441,3 +441,75 @@ TEST(wal_crash, nothing_acknowledged_is_lost_when_sectors_and_names_survive_in_a
         crash_everywhere(seed, SIM_CRASH_REORDER);
     }
 }
+
+/* ---- a kill, a start, and then a power cut -----------------------------------------------------
+ */
+
+struct start {
+    struct env *env;
+    struct loop *loop;
+    struct wal *wal;
+    struct raft_hard_state found;
+};
+
+static struct start start_on(struct disk *disk)
+{
+    struct start start = {.env = sim_env_new(1, disk)};
+    struct wal_config config = {.env = start.env, .dir = "/wal", .segment_bytes = SEGMENT_BYTES};
+    struct wal_contents contents;
+    struct errbuf why = {""};
+    start.loop = loop_new(start.env);
+    if (wal_open(&config, (struct wal_position){0}, &start.wal, &contents, &why) != ERR_OK) {
+        fail_msg("%s", why.text);
+    }
+    start.found = contents.hard_state;
+    wal_contents_fini(&contents);
+    return start;
+}
+
+static void start_fini(struct start *start)
+{
+    wal_close(&start->wal);
+    loop_free(&start->loop);
+    sim_env_free(&start->env);
+}
+
+static void nothing_done(struct wal_write *write)
+{
+    UNUSED(write);
+}
+
+/* A vote that a start has read is one it will stand by, so it must not be lost after that. */
+TEST(wal_crash, what_a_start_has_read_of_a_killed_process_is_durable)
+{
+    struct disk *disk = sim_disk_new();
+    assert_int_equal(wal_create(disk, "/wal", SLICE("m"), SEGMENT_BYTES, NULL), ERR_OK);
+    struct start first = start_on(disk);
+    struct wal_write write = {
+        .has_hard_state = true, .hard_state = {.term = 5, .vote = 2}, .done = nothing_done};
+    wal_append(first.wal, &write); /* written; whether it is synced is nobody's business yet */
+    while (!wal_is_idle(first.wal)) {
+        loop_turn(first.loop, true);
+    }
+    struct disk *lost = sim_disk_clone(disk);
+    sim_disk_crash(lost, SIM_CRASH_LOSE, 1);
+    struct start without = start_on(lost);
+    assert_int_equal(without.found.vote, 0); /* it was not */
+    start_fini(&without);
+    sim_disk_free(&lost);
+    struct disk *killed = sim_disk_clone(disk);
+    sim_disk_kill(killed);
+    struct start second = start_on(killed);
+    assert_int_equal(second.found.vote, 2);
+    struct disk *cut = sim_disk_clone(killed);
+    sim_disk_crash(cut, SIM_CRASH_LOSE, 1);
+    struct start third = start_on(cut);
+    assert_int_equal(third.found.term, 5);
+    assert_int_equal(third.found.vote, 2);
+    start_fini(&third);
+    start_fini(&second);
+    start_fini(&first);
+    sim_disk_free(&cut);
+    sim_disk_free(&killed);
+    sim_disk_free(&disk);
+}

@@ -102,9 +102,8 @@ static FALLIBLE remove_leftover(struct disk *disk, const char *dir, struct errbu
     return disk_rmdir(disk, dir, why);
 }
 
-/* Makes the name of `dir` durable, and those of the directories above it, which may be as new.
- * Above the first, one that may not be read is somebody else's and older than we. */
-static FALLIBLE sync_ancestors(struct disk *disk, const char *dir, struct errbuf *why)
+/* Above the first, a directory that may not be read is somebody else's and older than we. */
+FALLIBLE wal__sync_ancestors(struct disk *disk, const char *dir, struct errbuf *why)
 {
     char *at = parent_of(dir);
     enum err err = disk_sync_dir(disk, at, why);
@@ -131,7 +130,7 @@ static FALLIBLE create_by_rename(struct disk *disk, const char *dir, const char 
     TRY(err);
     TRY(disk_sync_dir(disk, tmp_dir, why));
     TRY(disk_rename(disk, tmp_dir, dir, why));
-    return sync_ancestors(disk, dir, why);
+    return wal__sync_ancestors(disk, dir, why);
 }
 
 /* Inside a directory that has to stay, such as a mount point. */
@@ -148,7 +147,7 @@ static FALLIBLE create_in_place(struct disk *disk, const char *dir, struct slice
         err = disk_sync_dir(disk, dir, why);
     }
     if (err == ERR_OK) {
-        err = sync_ancestors(disk, dir, why);
+        err = wal__sync_ancestors(disk, dir, why);
     }
     mem_free(tmp);
     mem_free(path);

@@ -199,6 +199,67 @@ TEST(wal_damage, damage_in_a_finished_segment_is_never_a_torn_tail)
     wal_world_fini(&w);
 }
 
+/* CVE-2020-15106: a length is looked at before it becomes an allocation, in a sparse file too. */
+TEST(wal_damage, a_record_of_impossible_length_is_refused_and_never_allocated)
+{
+    struct wal_world w = wal_world_new();
+    wal_world_open_new(&w, WAL_SMALL);
+    raft_index last = 0;
+    do { /* the fields of the next record are to lie in one sector */
+        wal_world_append(&w, ++last, 1, 1, 100);
+    } while (wal__tail_offset(w.wal) % WAL_SECTOR_BYTES > WAL_SECTOR_BYTES / 2);
+    uint64_t end = wal__tail_offset(w.wal);
+    wal_close(&w.wal);
+    char *path = wal_world_first_segment(&w);
+    static const uint64_t lengths[] = {(uint64_t)1 << 40, WAL_RECORD_BYTES_MAX + 8,
+                                       ((uint64_t)1 << 56) - 8};
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        struct file *file = NULL;
+        uint8_t frame[WAL_FRAME_BYTES + 4] = {0};
+        put_le64(frame, lengths[i]);
+        memset(frame + WAL_FRAME_BYTES, 0x77, 4); /* no fields of a record */
+        assert_int_equal(disk_open(w.env->disk, path, FILE_READ | FILE_WRITE, &file, NULL), ERR_OK);
+        assert_int_equal(file_pwrite(file, frame, sizeof(frame), end, NULL), ERR_OK);
+        assert_int_equal(file_truncate(file, (uint64_t)1 << 31, NULL), ERR_OK); /* all holes */
+        file_close(&file);
+        struct wal_contents contents;
+        struct errbuf why = {""};
+        assert_int_equal(wal_world_try_open(&w, WAL_SMALL, WAL_ORIGIN, &contents, &why),
+                         ERR_CORRUPT);
+        assert_non_null(strstr(why.text, path));
+        assert_non_null(strstr(why.text, "at offset"));
+    }
+    mem_free(path);
+    wal_world_fini(&w);
+}
+
+/* etcd's PR 11924: the checksum goes on from one segment to the next. */
+TEST(wal_damage, a_segment_that_does_not_continue_the_one_before_is_refused)
+{
+    struct wal_world w = wal_world_new();
+    wal_world_open_new(&w, WAL_SMALL);
+    for (raft_index i = 1; i <= 40; i++) {
+        wal_world_append(&w, i, 1, 1, 4000);
+    }
+    wal_close(&w.wal);
+    struct wal__segments segments;
+    assert_int_equal(wal__list(w.env->disk, w.dir, &segments, NULL), ERR_OK);
+    assert_true(segments.count > 2);
+    char *to = wal__path(w.dir, segments.list[1]);
+    struct buf second = wal_world_read_file(&w, to);
+    second.data[WAL_FRAME_BYTES + 3] ^= 1; /* where it says the chain stands */
+    wal_world_write_file(&w, to, buf_slice(&second));
+    struct wal_contents contents;
+    struct errbuf why = {""};
+    assert_int_equal(wal_world_try_open(&w, WAL_SMALL, WAL_ORIGIN, &contents, &why), ERR_CORRUPT);
+    assert_non_null(strstr(why.text, to));
+    assert_non_null(strstr(why.text, "does not continue"));
+    buf_fini(&second);
+    mem_free(to);
+    wal__segments_fini(&segments);
+    wal_world_fini(&w);
+}
+
 /* ---- a broken disk ----------------------------------------------------------------------------
  */
 

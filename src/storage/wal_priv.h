@@ -57,6 +57,9 @@ void wal__drop_before_hole(struct wal__segments *segments);
 FALLIBLE wal__select(struct wal__segments *segments, const char *dir, raft_index index,
                      struct errbuf *why);
 
+/* Makes the name of `dir` durable, and those of the directories above it, which may be as new. */
+FALLIBLE wal__sync_ancestors(struct disk *disk, const char *dir, struct errbuf *why);
+
 /* ---- records ----------------------------------------------------------------------------- */
 
 /* Appends one framed record whose data is `head` followed by `body`, advancing *crc over them.

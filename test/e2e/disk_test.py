@@ -1,7 +1,7 @@
 """Bad disks with real files: a directory that may not be written, files of somebody else, a file
-system that is full at the start or becomes full under load, a foreign directory. The server ends with
-a sentence that names the file, or raises NOSPACE; and starts again, with everything that it
-acknowledged, once the cause is gone."""
+system that is full at the start or becomes full under load, files that are missing, cut short or too
+many. The server ends with a sentence that names the file, or raises NOSPACE; and starts again, with
+everything that it acknowledged, once the cause is gone. Errors of single calls are badfs_test.py's."""
 import atexit
 import os
 import shutil
@@ -176,6 +176,105 @@ def a_database_that_is_ahead_of_its_log_is_refused():
     has_data(server)
 
 
+# ---- files missing, empty, cut short, too many ----------------------------------------------------
+
+def with_history(**more):
+    """A stopped member with snapshots, several of them."""
+    server = Server(flags=["--snapshot-count", "5", "--snapshot-catchup-entries", "1"], **more).start()
+    for i in range(10):
+        ctl(server, "put", f"k{i}", f"v{i}")
+    server.stop()
+    server.flags = []
+    return server
+
+
+def listing(server):
+    return {os.path.join(folder, name): os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(server.data_dir) for name in names}
+
+
+def is_healthy(server):
+    try:
+        return server.get("/health")[0] == 200
+    except OSError:
+        return False
+
+
+def refuses_or_has_all(server, target, what):
+    """Nothing between: with a sentence that names the file, or with everything."""
+    server.start(wait=False)
+    end = time.monotonic() + 30
+    while server.process.poll() is None and time.monotonic() < end:
+        if is_healthy(server):
+            break
+        time.sleep(0.02)
+    status = server.process.poll()
+    if status is None:
+        equal(ctl(server, "get", "--prefix", "k", "--print-value-only")[1].split(), [f"v{i}" for i in range(10)], what)
+        ctl(server, "put", "after", "1")
+        server.stop()
+        return "serves"
+    server.stop()
+    if status <= 0:
+        raise AssertionError(f"{what}: status {status}: {server.logged()[-2000:]}")
+    contains(server.logged().strip().splitlines()[-1], target, what)
+    return "refused"
+
+
+@test
+def files_that_are_missing_empty_or_cut_short_are_refused_by_name_or_made_good():
+    server = with_history()
+    kept = os.path.join(server.dir, "kept")
+    os.rename(server.data_dir, kept)
+    member = os.path.join(server.data_dir, "member")
+    names = {folder: sorted(os.listdir(os.path.join(kept, "member", folder))) for folder in ("wal", "snap")}
+    snaps = [name for name in names["snap"] if name.endswith(".snap")]
+    logs = [name for name in names["wal"] if name.endswith(".wal")]
+    equal(len(snaps) >= 2, True, names)
+    outcomes = []
+    for target in ["snap/db", "snap/" + snaps[-1], "snap/" + snaps[0], "wal/" + logs[0]]:
+        path = os.path.join(member, target)
+        for harm in ("missing", "empty", "half", "a byte less"):
+            shutil.rmtree(server.data_dir, ignore_errors=True)
+            shutil.copytree(kept, server.data_dir)
+            size = os.path.getsize(path)
+            if harm == "missing":
+                os.unlink(path)
+            elif harm == "empty":
+                os.truncate(path, 0)
+            elif harm == "half" and target.startswith("wal"):
+                os.truncate(path, 300)  # a segment is zeros in its second half
+            else:
+                os.truncate(path, size // 2 if harm == "half" else size - 1)
+            folder = os.path.dirname(path) if target.startswith("wal") else path
+            outcomes.append((target.split("-")[0], harm, refuses_or_has_all(server, folder, f"{target} {harm}")))
+    for outcome in outcomes:
+        note(": ".join(outcome))
+    by = {(target, harm): outcome for target, harm, outcome in outcomes}
+    equal(by[("snap/db", "missing")], "refused")
+    equal(by[("snap/db", "empty")], "refused")
+    equal(by[("wal/" + logs[0].split("-")[0], "empty")], "refused")
+    equal(by[("snap/" + snaps[0].split("-")[0], "missing")], "serves")
+
+
+@test
+def files_that_are_not_ours_are_left_alone():
+    server = with_history()
+    extra = {}
+    for folder in ("", "member", "member/wal", "member/snap"):
+        for name in ("lost+found", "README", "0000000000000000-zzzzzzzzzzzzzzzz.wal", "db.bak", ".hidden", "x.snap.old"):
+            path = os.path.join(server.data_dir, folder, name)
+            if name == "lost+found":
+                os.mkdir(path)
+            else:
+                with open(path, "wb") as file:
+                    file.write(name.encode() * 10)
+                extra[path] = os.path.getsize(path)
+    has_data(server)
+    left = listing(server)
+    equal({path: left.get(path) for path in extra}, extra)
+
+
 # ---- file systems of our own ---------------------------------------------------------------------
 
 def mounted(size, kind="ext4"):
@@ -297,31 +396,18 @@ def runs_full(leave, size, threads=3):
     for load in loads:
         load.join()
     acked = sum(len(load.acked) for load in loads)
-    contained = "stopped"
-    try:
-        status = server.process.wait(3)
-        if status <= 0:
-            raise AssertionError(f"died of signal {-status}: {server.logged()[-3000:]}")
-        said(server, "no space left on device", os.path.join(server.data_dir, "member"))
-        server.stop()
-    except subprocess.TimeoutExpired:  # it goes on: then it says why, and what frees space is done
-        contained = "alarm"
-        contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
-        client = Client(server)
-        must(client.kv("DeleteRange", delete_request(b"none")))
-        client.close()
-        server.kill()
-    # Still full: it says so again, and makes nothing worse.
-    if contained == "stopped":
-        server.start(wait=False)
-        try:
-            status = server.process.wait(5)
-            if status <= 0:
-                raise AssertionError(f"signal {-status}: {server.logged()[-3000:]}")
-            said(server, "no space left on device", server.data_dir)
-            server.stop()
-        except subprocess.TimeoutExpired:
-            server.kill()  # what is there may fit
+    # It goes on, says why, and does what frees space.
+    equal(server.process.poll(), None, server.logged()[-2000:])
+    for load in loads:
+        contains(load.said, "RESOURCE_EXHAUSTED etcdserver: mvcc: database space exceeded")
+    contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
+    client = Client(server)
+    must(client.kv("DeleteRange", delete_request(b"none")))
+    client.close()
+    server.kill()
+    serving(server.start(wait=False))  # as full as before
+    holds(server, loads)
+    server.kill()
     os.unlink(filler)
     server.start(wait=False)
     serving(server)
@@ -335,7 +421,7 @@ def runs_full(leave, size, threads=3):
     server.stop(signal.SIGTERM)
     check_db(os.path.join(server.data_dir, "member/snap/db"))
     unmount(point)
-    note(f"{leave // 1024} KiB left, values of {size}: {acked} keys acknowledged, then {contained}: {loads[0].said[:100]}")
+    note(f"{leave // 1024} KiB left, values of {size}: {acked} keys acknowledged, then {loads[0].said[:100]}")
 
 
 @test

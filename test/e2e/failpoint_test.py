@@ -2,47 +2,22 @@
 
 Needs a build with failpoints (`make failpoints`, build/failpoints); says so where there is none.
 """
-import http.client
-import os
 import time
 
 from acked import Load, hash_kv
 from datadir import long_form
-from harness import ROOT, Server, Skip, contains, equal, free_port, run, test
+from failpoints import AT_FOUNDING, ETCD, POINTS, Failpoints, need_build
+from harness import Server, contains, equal, run, test
 from pbtiny import Client
 
-ETCD = os.path.join(os.environ.get("ETCDC_FAILPOINTS", os.path.join(ROOT, "build/failpoints")), "etcd")
 FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "40",
          "--backend-batch-interval", "10ms", "--log-level", "warn"]
 ROUNDS = 5 if long_form() else 1
 DEATH_SECONDS = 20
-AT_FOUNDING = ["beforeApplyOneConfChange"]  # passed only when a member joins or a log is replayed
-POINTS = ["afterCommit", "afterStartDBTxn", "beforeApplyOneConfChange", "beforeCommit", "beforeStartDBTxn",
-          "beforeSyncDataPages", "beforeSyncMetaPage", "commitAfterPreCommitHook", "commitBeforePreCommitHook",
-          "compactAfterCommitBatch", "compactAfterCommitScheduledCompact", "compactAfterSetFinishedCompact",
-          "compactBeforeCommitBatch", "compactBeforeCommitScheduledCompact", "compactBeforeSetFinishedCompact",
-          "raftAfterSave", "raftAfterSaveSnap", "raftAfterWALRelease", "raftBeforeSave", "raftBeforeSaveSnap"]
-
-
-class Failpoints:
-    """gofail's protocol, spoken to one server."""
-
-    def __init__(self):
-        self.port = free_port()
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
 
 
 def server_with(points, terms=""):
-    if not os.path.exists(ETCD):
-        raise Skip(f"no build with failpoints at {ETCD}: make failpoints")
+    need_build()
     return Server(binary=ETCD, flags=FLAGS,
                   env={"GOFAIL_HTTP": f"127.0.0.1:{points.port}", "GOFAIL_FAILPOINTS": terms})
 
@@ -118,7 +93,7 @@ def die_under_load(point):
             for death in range(2):  # the second one on a directory that has died before
                 load.start()
                 time.sleep(0.15 + 0.1 * turn)
-                equal(points.call("PUT", "/" + point, "panic" if death == 0 else "2*off->panic")[0], 204)
+                points.arm(point, "panic" if death == 0 else "2*off->panic")
                 wait_for_death(server, point)
                 load.stop()
                 server.start()

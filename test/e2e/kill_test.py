@@ -1,15 +1,18 @@
 """kill -9 at random moments under load. Several clients write and keep what was acknowledged; after
 every restart all of it is there, what was under way is there whole or not at all, the revision has
-not gone back, and the database is sound. 12 kills under load; ETCDC_LONG=1 makes it 200."""
+not gone back, and the database is sound. 12 kills under load; ETCDC_LONG=1 makes it 200. Where there is a
+build with failpoints, every third death is at one of them, each in its turn."""
 import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
 from datadir import (Directory, check_db, everything, files, first, hash_kv, long_form, must, note, observe,
                      revision, same, serving)
+from failpoints import AT_FOUNDING, ETCD, POINTS, Failpoints, is_built
 from harness import Server, equal, run, test
 from pbtiny import Client, compare, delete_request, message, op, put_request, range_request, txn_request
 
@@ -17,7 +20,7 @@ KILLS = 200 if long_form() else 12
 SEED = int(os.environ.get("ETCDC_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 WRITERS = 4
 SHARED = [b"shared/%d" % i for i in range(6)]  # always written together, with one value
-COUNTS = {"kills": 0, "quiet kills": 0, "kills while starting": 0, "writes": 0, "compactions": 0, "lost at the kill": 0,
+COUNTS = {"kills": 0, "deaths at failpoints": 0, "quiet kills": 0, "kills while starting": 0, "writes": 0, "compactions": 0, "lost at the kill": 0,
           "done but not acknowledged": 0, "checks of the file": 0}
 
 
@@ -220,14 +223,50 @@ def flags(rng):
             "--max-wals", "2", "--max-snapshots", "2", "--max-request-bytes", "10000000"]
 
 
-def load_and_kill(server, writers, rng):
+class Death:
+    """How a server comes to its end: at a failpoint when it is that one's turn, else by a kill."""
+
+    def __init__(self):
+        self.turn = 0
+        self.ours = None
+        self.points = [point for point in POINTS if point not in AT_FOUNDING] if is_built() else []
+        self.died_at = set()
+        self.failpoints = None
+        self.point = None
+
+    def prepare(self, server):
+        self.ours = self.ours or server.binary
+        self.point = None
+        server.binary, server.env = self.ours, None
+        if self.points and self.turn % 3 == 2:
+            self.point = self.points[self.turn // 3 % len(self.points)]
+            self.failpoints = Failpoints()
+            server.binary, server.env = ETCD, {"GOFAIL_HTTP": f"127.0.0.1:{self.failpoints.port}"}
+        self.turn += 1
+
+    def come(self, server):
+        """A point that nobody passes within a few seconds is given up."""
+        if self.point is not None:
+            self.failpoints.arm(self.point, "panic")
+            try:
+                equal(server.process.wait(5), 2, server.logged()[-1000:])
+                self.died_at.add(self.point)
+                COUNTS["deaths at failpoints"] += 1
+                server.stop()
+                return
+            except subprocess.TimeoutExpired:
+                pass
+        server.kill()
+        COUNTS["kills"] += 1
+
+
+def load_and_kill(server, writers, rng, death):
     for writer in writers:
         writer.begin(server, random.Random(rng.random()))
     for writer in writers:
         writer.start()
     time.sleep(rng.choice([rng.uniform(0, 0.1), rng.uniform(0.1, 1.2)]))
-    server.kill()
-    COUNTS["kills"] += 1
+    death.come(server)
     for writer in writers:
         writer.join()
 
@@ -239,12 +278,14 @@ def nothing_acknowledged_is_lost_by_kills_under_load():
     server = Server()
     writers = [Writer(i) for i in range(WRITERS)]
     newest, most_segments = 0, 0
+    death = Death()
     for turn in range(KILLS):
         for writer in writers:
             writer.bulky = turn % 6 == 5
         server.flags = flags(rng)
+        death.prepare(server)
         start(server, rng)
-        load_and_kill(server, writers, rng)
+        load_and_kill(server, writers, rng, death)
         COUNTS["checks of the file"] += check_db(os.path.join(server.data_dir, "member/snap/db"))
         start(server, rng)
         newest, hashed, compact = check_all(server, writers, rng, newest)
@@ -260,6 +301,10 @@ def nothing_acknowledged_is_lost_by_kills_under_load():
         server.stop(rng.choice([signal.SIGKILL, signal.SIGTERM]))
     check_db(os.path.join(server.data_dir, "member/snap/db"))
     note(", ".join(f"{count} {name}" for name, count in COUNTS.items()))
+    if death.points:
+        note(f"died at {len(death.died_at)} of {len(death.points)} failpoints")
+        if KILLS >= 3 * len(death.points):
+            equal(sorted(death.died_at), sorted(death.points), "failpoints that somebody died at")
     note(f"revision {newest}; {most_segments} segments at most, {len(files(server, 'snap', '.snap'))} .snap files")
     if shutil.which("etcd") and shutil.which("etcdctl"):
         directory = Directory()

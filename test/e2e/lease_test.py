@@ -504,10 +504,8 @@ def python_etcd3_grants_refreshes_and_revokes():
     equal(client.get("/py"), (None, None))
     with client.lock("py-lock", ttl=10) as lock:
         equal(lock.is_acquired(), True)
-        second = client.lock("py-lock", ttl=10)
         lock.refresh()
         equal(client.get(lock.key)[0] is not None, True)
-        del second
     equal(client.get("/locks/py-lock"), (None, None))
 
 

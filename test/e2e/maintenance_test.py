@@ -201,6 +201,32 @@ def a_member_defragments_itself_at_the_start_when_that_is_worth_it():
     client.close()
 
 
+@test
+def a_page_that_rots_while_the_server_runs_is_found_by_the_scrub():
+    server = Server(flags=["--scrub-interval=300ms"]).start()
+    client = Client(server)
+    for i in range(500):
+        must(client.kv("Put", put_request(b"key/%06d" % i, os.urandom(500))))
+    end = time.monotonic() + 20
+    while metric(server, "etcdc_scrub_passes_total") < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    if metric(server, "etcdc_scrub_pages_total") < 2 * 60:
+        raise AssertionError("the scrub does not see the pages")
+    equal(metric(server, "etcdc_scrub_unsealed_pages"), 0)
+    client.close()
+    with open(db(server), "r+b") as file:
+        data = file.read()
+        at = data.rfind(b"key/000250") + 200
+        file.seek(at)
+        file.write(bytes([data[at] ^ 0x10]))
+    server.process.wait(20)
+    equal(server.process.returncode, 1)
+    contains(server.logged(), f"page {at // 4096} does not have the checksum that was written with it")
+    contains(server.logged(), db(server))
+    server.start(wait=False)
+    equal(server.process.wait(20), 1)  # nor does it start with it
+
+
 # ---- snapshots ---------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,5 @@
-"""python3-etcd3, the stock Python client: KV, ranges, replace, transactions, compaction, status."""
+"""python3-etcd3, the stock Python client: KV, ranges, replace, transactions, compaction, status,
+locks, leases, watches."""
 import os
 
 # The client's generated messages are older than the protobuf runtime that Debian ships with them.
@@ -115,6 +116,34 @@ def alarms_are_raised_listed_and_taken_back():
     client.disarm_alarm()
     equal(list(client.list_alarms()), [])
     client.put("/full", "x")
+
+
+@test
+def a_lock_is_held_by_one_at_a_time_and_falls_with_its_lease():
+    one, two = (etcd3.client(host="127.0.0.1", port=server.port) for _ in range(2))
+    first, second = one.lock("py-lock", ttl=5), two.lock("py-lock", ttl=5)
+    equal(first.acquire(), True)
+    equal(second.acquire(timeout=0), False)
+    equal(first.is_acquired(), True)
+    first.lease.revoke()
+    equal(second.acquire(timeout=0), True)
+    equal(first.is_acquired(), False)
+    equal(second.release(), True)
+
+
+@test
+def leased_keys_go_with_their_lease_and_watches_are_told():
+    one = etcd3.client(host="127.0.0.1", port=server.port)
+    lease = one.lease(60)
+    one.put("py-l/a", "1", lease)
+    one.put("py-l/b", "2", lease)
+    equal(sorted(lease.keys), [b"py-l/a", b"py-l/b"])
+    events, cancel = one.watch_prefix("py-l/")
+    lease.revoke()
+    gone = [next(events) for _ in range(2)]
+    equal(sorted(event.key for event in gone), [b"py-l/a", b"py-l/b"])
+    equal(gone[0].mod_revision, gone[1].mod_revision)
+    cancel()
 
 
 @test

@@ -55,6 +55,59 @@ const tests = {
     await assert.rejects(client.kv.compact({ revision: '999999' }), /future revision/);
     await assert.rejects(client.kv.put({ key: Buffer.alloc(0), value: Buffer.from('x') }), /key is not provided/);
   },
+  async 'a watcher hears of puts and deletes, also of those before it was made'() {
+    await client.put('w/a').value('0');
+    const first = await client.put('w/a').value('1');
+    const watcher = await client.watch().prefix('w/').startRevision(first.header.revision).withPreviousKV().create();
+    const heard = [];
+    const done = new Promise((resolve) => {
+      watcher.on('put', (kv, prev) => heard.push(['put', kv.key.toString(), kv.value.toString(), prev && prev.value.toString()]));
+      watcher.on('delete', (kv, prev) => { heard.push(['delete', kv.key.toString(), prev.value.toString()]); resolve(); });
+    });
+    await client.put('w/b').value('2');
+    await client.put('elsewhere').value('3');
+    await client.delete().key('w/b');
+    await done;
+    assert.deepStrictEqual(heard.map((row) => row.slice(0, 3)),
+      [['put', 'w/a', '1'], ['put', 'w/b', '2'], ['delete', 'w/b', '2']]);
+    assert.strictEqual(heard[0][3], '0');
+    await watcher.cancel();
+  },
+  async 'a lease keeps its keys as long as it is kept alive, and takes them along'() {
+    const lease = client.lease(5);
+    await lease.put('l/a').value('x');
+    await lease.put('l/b').value('y');
+    await lease.keepaliveOnce();
+    const left = await client.leaseClient.leaseTimeToLive({ ID: await lease.grant(), keys: true });
+    assert.strictEqual(left.grantedTTL, '5');
+    assert.deepStrictEqual(left.keys.map(String).sort(), ['l/a', 'l/b']);
+    await lease.revoke();
+    assert.strictEqual(await client.getAll().prefix('l/').count(), 0);
+  },
+  async 'a lock is held by one at a time'() {
+    const lock = await client.lock('lock').ttl(5).acquire();
+    await assert.rejects(client.lock('lock').ttl(5).acquire(), /Failed to acquire a lock/);
+    await lock.release();
+    const again = await client.lock('lock').ttl(5).acquire();
+    await again.release();
+  },
+  async 'an election has one leader, and the next when it resigns'() {
+    const one = client.election('vote', 5);
+    const two = client.election('vote', 5);
+    const first = one.campaign('one');
+    await new Promise((resolve, reject) => { first.on('elected', resolve); first.on('error', reject); });
+    assert.strictEqual(await two.leader(), 'one');
+    const second = two.campaign('two');
+    const taken = new Promise((resolve, reject) => { second.on('elected', resolve); second.on('error', reject); });
+    const observer = await two.observe();
+    assert.strictEqual(observer.leader(), 'one');
+    const changed = new Promise((resolve) => observer.on('change', (value) => { if (value === 'two') resolve(); }));
+    await first.resign();
+    await taken;
+    await changed;
+    await observer.cancel();
+    await second.resign();
+  },
   async 'status of the member'() {
     const status = await client.maintenance.status();
     assert.strictEqual(status.version, '3.6.0');
