@@ -138,9 +138,10 @@ static void world_fini(struct world *world)
     posix_env_free(&world->env);
 }
 
+/* Without waiting, so that what never comes is noticed when its time is over. */
 static void turn(struct world *world)
 {
-    loop_turn(world->loop, true);
+    loop_turn(world->loop, false);
     client_watcher_check(world->watcher);
 }
 
@@ -171,7 +172,8 @@ static void send_state(struct world *world, int64_t id, int64_t revision, bool i
                        const char *cancel_reason, int64_t compact_revision)
 {
     Etcdserverpb__ResponseHeader header = ETCDSERVERPB__RESPONSE_HEADER__INIT;
-    Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
+    Etcdserverpb__WatchResponse response;
+    etcdserverpb__watch_response__init(&response);
     header.revision = revision;
     response.header = &header;
     response.watch_id = id;
@@ -192,7 +194,8 @@ static void send_events(struct world *world, int64_t id, int64_t revision, const
                         bool is_fragment)
 {
     Etcdserverpb__ResponseHeader header = ETCDSERVERPB__RESPONSE_HEADER__INIT;
-    Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
+    Etcdserverpb__WatchResponse response;
+    etcdserverpb__watch_response__init(&response);
     Mvccpb__KeyValue kvs[8];
     Mvccpb__Event events[8];
     Mvccpb__Event *list[8];

@@ -271,6 +271,32 @@ static const struct pflag_spec mixed_flags[] = {
     {"rw-ratio", 0, PFLAG_FLOAT64, "1", "reads for each write", NULL},
 };
 
+#define STREAMS_AND_PUTS                                                                           \
+    {"streams", 0, PFLAG_INT64, "10", "watch streams", NULL},                                      \
+        {"put-total", 0, PFLAG_INT64, "1000", "how many puts to send", NULL},                      \
+    {                                                                                              \
+        "key-size", 0, PFLAG_INT64, "32", "bytes of a key", NULL                                   \
+    }
+
+static const struct pflag_spec watch_flags[] = {
+    STREAMS_AND_PUTS,
+    {"watch-per-stream", 0, PFLAG_INT64, "100", "watches on each stream", NULL},
+    {"watched-key-total", 0, PFLAG_INT64, "1", "how many different keys are watched", NULL},
+    {"put-rate", 0, PFLAG_INT64, "0", "at most so many puts a second (0: one at a time)", NULL},
+};
+
+static const struct pflag_spec watch_latency_flags[] = {
+    STREAMS_AND_PUTS,
+    {"watchers-per-stream", 0, PFLAG_INT64, "10", "watches on each stream", NULL},
+    {"put-rate", 0, PFLAG_INT64, "100", "at most so many puts a second (0: one at a time)", NULL},
+    {"val-size", 0, PFLAG_INT64, "32", "bytes of a value", NULL},
+    {"prevkv", 0, PFLAG_BOOL, "false", "ask for what was there before", NULL},
+};
+
+static const struct pflag_spec keepalive_flags[] = {
+    {"total", 0, PFLAG_INT64, "10000", "how many renewals to send", NULL},
+};
+
 static const struct pflag_spec global_flags[] = {
     {"endpoints", 0, PFLAG_STRINGS, "127.0.0.1:2379",
      "addresses of the servers, with commas between them", NULL},
@@ -315,6 +341,21 @@ static const struct command commands[] = {
      .summary = "Measures reads and writes by transactions, mixed",
      FLAGS(mixed_flags),
      .run = mixed_run},
+    {.name = "watch",
+     .use = "watch",
+     .summary = "Measures how watches are made and events delivered",
+     FLAGS(watch_flags),
+     .run = bench__watch_run},
+    {.name = "watch-latency",
+     .use = "watch-latency",
+     .summary = "Measures how long events take from their put",
+     FLAGS(watch_latency_flags),
+     .run = bench__watch_latency_run},
+    {.name = "lease-keepalive",
+     .use = "lease-keepalive",
+     .summary = "Measures renewals of leases",
+     FLAGS(keepalive_flags),
+     .run = bench__lease_keepalive_run},
     {.name = "help",
      .use = "help [command]",
      .summary = "Prints help about a command",

@@ -72,6 +72,11 @@ void bench__compact(void *ctx);
 /* Prints hash and size of the first endpoint's store. The exit code. */
 int bench__hashkv(struct bench *bench, const char *endpoint);
 
+/* ---- bench_streams.c --------------------------------------------------------------------------
+ */
+
+command_run_fn bench__watch_run, bench__watch_latency_run, bench__lease_keepalive_run;
+
 /* ---- bench_commands.c -------------------------------------------------------------------------
  */
 

@@ -106,6 +106,72 @@ TEST(print, get_in_every_format)
     end(&f);
 }
 
+static const char watch_put[] = HEADER "2420025a10120e0a0277311024182420012a027631";
+/* The same with an id and a reason, which clientv3 does not keep. */
+static const char watch_end[] = HEADER "24200210072001280632016f";
+
+static const char *show_watch(struct fixture *f, const char *hex)
+{
+    buf_reset(&f->out);
+    assert_int_equal(
+        print_watch(&f->printer, decode(f, &etcdserverpb__watch_response__descriptor, hex)),
+        ERR_OK);
+    return buf_cstr(&f->out);
+}
+
+TEST(print, watch_in_every_format)
+{
+    struct fixture f;
+    begin(&f, PRINT_SIMPLE, false);
+    assert_string_equal(show_watch(&f, watch_put), "PUT\nw1\nv1\n");
+    assert_string_equal(show_watch(&f, watch_end), "");
+    end(&f);
+    begin(&f, PRINT_SIMPLE, true);
+    assert_string_equal(show_watch(&f, watch_put), "PUT\n\\x77\\x31\n\\x76\\x31\n");
+    end(&f);
+    begin(&f, PRINT_JSON, false);
+    assert_string_equal(
+        show_watch(&f, watch_put),
+        "{\"Header\":{\"cluster_id\":9151734699010623715,\"member_id\":3153101805118352275,"
+        "\"revision\":36,\"raft_term\":2},\"Events\":[{\"kv\":{\"key\":\"dzE=\","
+        "\"create_revision\":36,\"mod_revision\":36,\"version\":1,\"value\":\"djE=\"}}],"
+        "\"CompactRevision\":0,\"Canceled\":false,\"Created\":false}\n");
+    assert_string_equal(
+        show_watch(&f, watch_end),
+        "{\"Header\":{\"cluster_id\":9151734699010623715,\"member_id\":3153101805118352275,"
+        "\"revision\":36,\"raft_term\":2},\"Events\":[],\"CompactRevision\":6,\"Canceled\":true,"
+        "\"Created\":false}\n");
+    assert_string_equal(show_watch(&f, "2001"),
+                        "{\"Header\":{},\"Events\":null,\"CompactRevision\":0,\"Canceled\":true,"
+                        "\"Created\":false}\n");
+    end(&f);
+    begin(&f, PRINT_FIELDS, false);
+    assert_string_equal(show_watch(&f, watch_put), "\"ClusterID\" : 9151734699010623715\n"
+                                                   "\"MemberID\" : 3153101805118352275\n"
+                                                   "\"Revision\" : 36\n"
+                                                   "\"RaftTerm\" : 2\n"
+                                                   "\"Type\" : PUT\n"
+                                                   "\"Key\" : \"w1\"\n"
+                                                   "\"CreateRevision\" : 36\n"
+                                                   "\"ModRevision\" : 36\n"
+                                                   "\"Version\" : 1\n"
+                                                   "\"Value\" : \"v1\"\n"
+                                                   "\"Lease\" : 0\n");
+    end(&f);
+    begin(&f, PRINT_PROTOBUF, false);
+    show_watch(&f, watch_put);
+    assert_int_equal(f.out.len, f.bytes.len);
+    assert_memory_equal(f.out.data, f.bytes.data, f.out.len);
+    show_watch(&f, watch_end); /* without the id and the reason: 2 and 3 bytes */
+    assert_int_equal(f.out.len, f.bytes.len - 5);
+    end(&f);
+    begin(&f, PRINT_TABLE, false);
+    assert_int_equal(
+        print_watch(&f.printer, decode(&f, &etcdserverpb__watch_response__descriptor, watch_put)),
+        ERR_UNSUPPORTED);
+    end(&f);
+}
+
 TEST(print, fields_with_hex_shows_ids_in_hexadecimal)
 {
     struct fixture f;
