@@ -1,5 +1,7 @@
-/* Whose database is this? One of a newer etcd may hold what we do not understand, and one of
- * another cluster does not fit the log: both are refused before anything is changed. */
+/* Whose database is this? One of a newer etcd may hold what we do not understand, and is refused
+ * before anything is changed. One that does not know this member may be of another cluster; but so
+ * does one that `etcdctl snapshot restore` of 3.4 has made, which leaves the old members' rows and
+ * which its etcd never mends: that is said, and served. */
 #include "server/server_priv.h"
 
 #include <stdio.h>
@@ -51,7 +53,7 @@ static bool look(void *ctx, struct slice key, struct slice value)
 }
 
 /* A member is in the database from the entry on that made it one, also when it was removed. */
-static FALLIBLE check_member(struct server *server, struct errbuf *why)
+static void check_member(struct server *server)
 {
     struct search search = {.wanted = server->member_id};
     backend_scan(server->backend, BUCKET_MEMBERS, SLICE_EMPTY, SLICE_EMPTY, look, &search);
@@ -59,19 +61,20 @@ static FALLIBLE check_member(struct server *server, struct errbuf *why)
         backend_scan(server->backend, BUCKET_MEMBERS_REMOVED, SLICE_EMPTY, SLICE_EMPTY, look,
                      &search);
     }
-    if (search.is_found || !search.has_any) {
-        return ERR_OK;
+    if (search.has_any && !search.is_found) {
+        LOG_WARN(&server->log,
+                 "this member is none of the database's: it was restored by an old etcdctl, or the "
+                 "database and the log are not of one member",
+                 log_str("path", config_backend_path(server->config)),
+                 log_str("wal-dir", config_wal_dir(server->config)),
+                 log_hex("member-id", server->member_id));
     }
-    return errf(why, ERR_INVALID,
-                "the database %s is of another cluster: this member, %llx by the log in %s, is "
-                "none of its members; put the database and the log of one member together",
-                config_backend_path(server->config), (unsigned long long)server->member_id,
-                config_wal_dir(server->config));
 }
 
 FALLIBLE server__check_origin(struct server *server, struct errbuf *why)
 {
     TRY(check_version(server, BUCKET_META, "storageVersion", why));
     TRY(check_version(server, BUCKET_CLUSTER, "clusterVersion", why));
-    return check_member(server, why);
+    check_member(server);
+    return ERR_OK;
 }
