@@ -67,7 +67,7 @@ def another_leads_when_the_leader_goes():
 def tasks_report_and_the_dead_are_missed():
     for server in servers():
         equal(output(server, "report.sh"),
-              "Reported:\n/work/build/compile\n/work/build/link\nThe linker dies.\nLeft:\n/work/build/compile\ndone\n")
+              "Reported:\n/jobs/build/compile\n/jobs/build/link\nThe linker dies.\nLeft:\n/jobs/build/compile\ndone\n")
 
 
 @test
