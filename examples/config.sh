@@ -23,6 +23,6 @@ etcdctl put $config/workers 8 >/dev/null
 # Several keys at once: those who watch get both in one revision.
 printf '\n\nput %s/workers 16\nput %s/level debug\n\n\n' $config $config | sed 1d | etcdctl txn >/dev/null
 
-until grep -q 'debug' "$seen"; do sleep 0.1; done
+until grep -q '^reload.*debug' "$seen"; do sleep 0.1; done
 grep '^reload' "$seen"
 etcdctl del --prefix $config/ >/dev/null
