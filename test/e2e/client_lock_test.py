@@ -125,6 +125,9 @@ def elections_print_leaders_as_etcdctl_does():
         key = leader.read().split("\n")[0]
         equal(leader.read(), f"{key}\nfirst\n")
         follower = Running(server, "elect", "E1", "second", binary=which("etcdctl"))
+        end = time.monotonic() + 10
+        while len(keys(server, "E1/")) < 2:
+            assert time.monotonic() < end, "the follower does not stand in line"
         third = Running(server, "elect", "E1", "third")
         for one in listeners[:2]:
             one.until("first\n")
