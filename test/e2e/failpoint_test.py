@@ -2,12 +2,13 @@
 
 Needs a build with failpoints (`make failpoints`, build/failpoints); says so where there is none.
 """
+import subprocess
 import time
 
 from acked import Load, hash_kv
 from datadir import long_form
-from failpoints import AT_FOUNDING, ETCD, POINTS, Failpoints, need_build
-from harness import Server, contains, equal, run, test
+from failpoints import AT_FOUNDING, ETCD, IN_DEFRAG, POINTS, Failpoints, need_build
+from harness import ETCDCTL, Server, contains, equal, run, test
 from pbtiny import Client
 
 FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "40",
@@ -93,7 +94,9 @@ def die_under_load(point):
             for death in range(2):  # the second one on a directory that has died before
                 load.start()
                 time.sleep(0.15 + 0.1 * turn)
-                points.arm(point, "panic" if death == 0 else "2*off->panic")
+                points.arm(point, "panic" if death == 0 or point in IN_DEFRAG else "2*off->panic")
+                if point in IN_DEFRAG:
+                    subprocess.run([ETCDCTL, "--endpoints", server.url, "defrag"], capture_output=True, check=False)
                 wait_for_death(server, point)
                 load.stop()
                 server.start()

@@ -9,7 +9,9 @@ POINTS = ["afterCommit", "afterStartDBTxn", "beforeApplyOneConfChange", "beforeC
           "beforeSyncDataPages", "beforeSyncMetaPage", "commitAfterPreCommitHook", "commitBeforePreCommitHook",
           "compactAfterCommitBatch", "compactAfterCommitScheduledCompact", "compactAfterSetFinishedCompact",
           "compactBeforeCommitBatch", "compactBeforeCommitScheduledCompact", "compactBeforeSetFinishedCompact",
-          "raftAfterSave", "raftAfterSaveSnap", "raftAfterWALRelease", "raftBeforeSave", "raftBeforeSaveSnap"]
+          "defragBeforeCopy", "defragBeforeRename", "raftAfterSave", "raftAfterSaveSnap", "raftAfterWALRelease",
+          "raftBeforeSave", "raftBeforeSaveSnap"]
+IN_DEFRAG = ["defragBeforeCopy", "defragBeforeRename"]  # passed when somebody asks for one
 AT_FOUNDING = ["beforeApplyOneConfChange"]  # passed only when a member joins or a log is replayed
 
 

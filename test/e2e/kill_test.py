@@ -12,7 +12,7 @@ import time
 
 from datadir import (Directory, check_db, everything, files, first, hash_kv, long_form, must, note, observe,
                      revision, same, serving)
-from failpoints import AT_FOUNDING, ETCD, POINTS, Failpoints, is_built
+from failpoints import AT_FOUNDING, ETCD, IN_DEFRAG, POINTS, Failpoints, is_built
 from harness import Server, equal, run, test
 from pbtiny import Client, compare, delete_request, message, op, put_request, range_request, txn_request
 
@@ -229,7 +229,7 @@ class Death:
     def __init__(self):
         self.turn = 0
         self.ours = None
-        self.points = [point for point in POINTS if point not in AT_FOUNDING] if is_built() else []
+        self.points = [point for point in POINTS if point not in AT_FOUNDING + IN_DEFRAG] if is_built() else []
         self.died_at = set()
         self.failpoints = None
         self.point = None
