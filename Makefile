@@ -64,6 +64,8 @@ test-long: test ## `make test`, the long form of what has one, and every fuzz ta
 	@ETCDC_LONG=1 tools/run-tests e2e power
 	@ETCDC_LONG=1 tools/run-tests e2e bitrot
 	@ETCDC_LONG=1 tools/run-tests e2e watch
+	@ETCDC_LONG=1 tools/run-tests e2e lease
+	@ETCDC_LONG=1 tools/run-tests e2e client_check
 	@ETCDC_LONG=1 tools/run-tests e2e patroni
 	@tools/fuzz-all $(TIME)
 
