@@ -397,6 +397,10 @@ def alarms_and_quota_are_carried():
             time.sleep(0.1)  # the size that the quota looks at is as of the last commit
         equal((code, details), ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded"))
         client.close()
+        for _ in range(100):  # it goes through the log
+            if "alarm:NOSPACE" in ctl(server, "alarm", "list")[1]:
+                break
+            time.sleep(0.05)
         contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
         seen = observe(server)
         server.stop()
