@@ -293,6 +293,9 @@ bool gateway__input(struct gateway *gateway, struct slice *text, bool is_last)
         struct errbuf why = {{0}};
         struct slice value = SLICE("{}");
         enum err err = gojson_next(text, &value, &why);
+        if (err == ERR_EOF) {
+            *text = SLICE_EMPTY; /* blanks */
+        }
         bool is_empty = err == ERR_EOF && is_last;
         if (is_empty && takes_one) {
             value = SLICE("{}"); /* an empty body is an empty message */

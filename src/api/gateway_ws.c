@@ -9,6 +9,8 @@
 
 /* As a request body may have (net/http.h). */
 #define MESSAGE_MAX ((size_t)4 * 1024 * 1024)
+/* A value in pieces is looked through from its beginning with each: so many bytes for one value. */
+#define LOOKED_MAX ((uint64_t)16 * MESSAGE_MAX)
 #define WS_NORMAL 1000
 
 /* ---- the upgrade -------------------------------------------------------------------------------
@@ -76,7 +78,8 @@ struct socket {
     struct buf input;  /* the rest of an incomplete value */
     bool is_receiving; /* inside ws_recv(): the end waits until it returns */
     bool is_over;
-    bool is_flooded; /* an incomplete value has become too long */
+    uint64_t looked; /* bytes looked through for the incomplete value */
+    bool is_flooded; /* an incomplete value has become too long, or comes in too many pieces */
 };
 
 static struct socket *socket_of(struct gateway *gateway)
@@ -143,8 +146,13 @@ static void on_message(void *ctx, struct slice message)
     buf_append_byte(&socket->input, '\n');
     struct slice text = buf_slice(&socket->input);
     if (gateway__input(&socket->gateway, &text, false)) {
+        if (socket->gateway.has_input_ended) {
+            text = SLICE_EMPTY; /* nobody will look at it */
+        }
+        bool is_new = text.len < socket->input.len;
         buf_consume(&socket->input, socket->input.len - text.len);
-        socket->is_flooded = socket->input.len > MESSAGE_MAX;
+        socket->looked = (is_new ? 0 : socket->looked) + socket->input.len;
+        socket->is_flooded = socket->input.len > MESSAGE_MAX || socket->looked > LOOKED_MAX;
     }
 }
 
