@@ -178,6 +178,55 @@ TEST(grpc_local, a_stream_goes_both_ways_until_it_is_closed)
     world_free(world);
 }
 
+/* What waits while the handler pauses has an end. */
+TEST(grpc_local, a_flood_while_paused_ends_the_call)
+{
+    struct world *world = world_new(NULL);
+    struct sink sink = {0};
+    struct buf large = {0};
+    unsigned sent = 0;
+    memset(buf_extend(&large, 1024 * 1024), 'x', 1024 * 1024);
+    struct grpc_call *call = start(world, "/test.T/Bidi", &sink, UINT64_MAX);
+    grpc_call_pause(call, true);
+    while (!sink.ended) {
+        assert_true(sent++ < 65);
+        grpc_local_send(call, buf_slice(&large));
+    }
+    assert_int_equal(sent, 64); /* with the prefixes over 64 MiB */
+    assert_int_equal(sink.status, GRPC_RESOURCE_EXHAUSTED);
+    assert_int_equal(world->cancels, 1);
+    buf_fini(&large);
+    world_free(world);
+}
+
+/* The call ends inside of grpc_call_pause(), when so many are spare that its memory goes at once.
+ */
+TEST(grpc_local, a_paused_message_may_end_the_call)
+{
+    static struct grpc_call *calls[5000];
+    struct world *world = world_new(NULL);
+    struct sink sinks = {0};
+    struct sink sink = {0};
+    struct buf large = {0};
+    memset(buf_extend(&large, 2097153), 'x', 2097153);
+    struct grpc_call *call = start(world, "/test.T/Bidi", &sink, UINT64_MAX);
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++) {
+        calls[i] = start(world, "/test.T/Bidi", &sinks, UINT64_MAX);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++) {
+        sinks.ended = false;
+        grpc_local_close_send(calls[i]);
+    }
+    grpc_call_pause(call, true);
+    grpc_local_send(call, buf_slice(&large));
+    assert_false(sink.ended);
+    grpc_call_pause(call, false);
+    assert_true(sink.ended);
+    assert_int_equal(sink.status, GRPC_RESOURCE_EXHAUSTED);
+    buf_fini(&large);
+    world_free(world);
+}
+
 TEST(grpc_local, a_call_that_nobody_waits_for_is_canceled_and_its_answer_disappears)
 {
     struct world *world = world_new(NULL);

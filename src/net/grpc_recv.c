@@ -431,14 +431,13 @@ static void half_close(struct grpc_call *call)
     refuse(call, 0, status, "%s", is_between ? "EOF" : "unexpected EOF");
 }
 
+/* A local call has no connection that others share: the limit is its own. */
 static void held_update(struct grpc_call *call)
 {
-    if (call->conn == NULL) {
-        return;
-    }
     size_t partial = call->deframer.delivered ? 0 : call->deframer.partial.len;
-    grpc_call__hold(call, takes_input(call) ? partial + call->paused.len : 0);
-    if (call->conn->held > CONN_HELD_MAX && takes_input(call)) {
+    uint64_t held = takes_input(call) ? partial + call->paused.len : 0;
+    grpc_call__hold(call, held);
+    if ((call->conn == NULL ? held : call->conn->held) > CONN_HELD_MAX && takes_input(call)) {
         refuse(call, 0, GRPC_RESOURCE_EXHAUSTED,
                "grpc: too many unfinished messages on this connection");
         grpc_call__hold(call, 0);
@@ -472,7 +471,7 @@ static void on_end(void *stream)
     }
 }
 
-void grpc_call__resume_input(struct grpc_call *call)
+static void resume_input(struct grpc_call *call)
 {
     struct buf paused = call->paused;
     call->paused = (struct buf){0};
@@ -491,6 +490,13 @@ void grpc_call__resume_input(struct grpc_call *call)
     if (call->is_half_closed && takes_input(call)) {
         half_close(call);
     }
+}
+
+void grpc_call__resume_input(struct grpc_call *call)
+{
+    outq_owner_ref(&call->owner); /* what is handed over may end it */
+    resume_input(call);
+    outq_owner_unref(&call->owner);
 }
 
 void grpc_call__input(struct grpc_call *call, struct slice bytes)

@@ -252,6 +252,9 @@ bool http__h1_room(struct http_conn *conn)
         http__h1_input(conn, buf_slice(&pending));
         conn->is_parsing = false;
         buf_fini(&pending);
+        if (conn->pending.len < PENDING_MAX) {
+            stream_pause(&conn->stream, false); /* a body that goes on needs more */
+        }
         if (conn->stream.at_eof && conn->request == NULL && conn->pending.len == 0 &&
             !is_over(conn)) {
             http__conn_finish(conn);

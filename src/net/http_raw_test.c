@@ -56,7 +56,9 @@ static void peer_connect(struct peer *peer)
 
 static void peer_send(struct peer *peer, struct slice bytes)
 {
+    mono_ns limit = env_now_mono(peer->world->env) + 20 * NS_PER_SEC;
     while (bytes.len > 0) {
+        assert_true(env_now_mono(peer->world->env) < limit);
         struct iov iov = {.data = bytes.data, .len = bytes.len};
         size_t len = 0;
         enum err err = sock_writev(peer->sock, &iov, 1, &len);
@@ -223,6 +225,32 @@ TEST(http_raw, pipelined_requests_are_answered_in_order)
     assert_non_null(second);
     assert_non_null(strstr(second, "\r\n\r\nthird"));
     peer_free(&peer);
+    world_free(world);
+}
+
+/* The first reply is too much to go on at once, so that the beginning of the second body waits;
+ * what waited is taken, and the rest of the body is read. */
+TEST(http_raw, a_large_body_behind_a_large_reply_is_read_to_its_end)
+{
+    static const char head[] = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n";
+    const size_t body_len = 2000000;
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    struct buf text = {0};
+    for (unsigned i = 0; i < 4; i++) {
+        buf_append_str(&text, head);
+        memset(buf_extend(&text, body_len), 'a' + (int)i, body_len);
+    }
+    peer_connect(&peer);
+    peer_send(&peer, buf_slice(&text));
+    mono_ns limit = env_now_mono(world->env) + 20 * NS_PER_SEC;
+    while (peer.got.len < 4 * body_len || peer.got.data[peer.got.len - 1] != 'd') {
+        assert_true(env_now_mono(world->env) < limit);
+        loop_turn(world->loop, false);
+    }
+    buf_fini(&text);
+    peer_free(&peer);
+    turn_some(world, 5);
     world_free(world);
 }
 
