@@ -11,7 +11,7 @@ import threading
 import time
 
 from datadir import check_db, first, hash_kv, must, note, serving
-from harness import ETCD, Server, Skip, contains, ctl, equal, run, scratch, test
+from harness import ETCD, Server, Skip, alarm_comes, contains, ctl, equal, run, scratch, test
 from pbtiny import Client, delete_request, put_request, range_request
 
 NOBODY = 65534
@@ -400,7 +400,7 @@ def runs_full(leave, size, threads=3):
     equal(server.process.poll(), None, server.logged()[-2000:])
     for load in loads:
         contains(load.said, "RESOURCE_EXHAUSTED etcdserver: mvcc: database space exceeded")
-    contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
+    alarm_comes(server)
     client = Client(server)
     must(client.kv("DeleteRange", delete_request(b"none")))
     client.close()

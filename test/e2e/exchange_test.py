@@ -12,7 +12,7 @@ import time
 
 from datadir import (Directory, check_db, consistent_index, files, long_form, must, need, note, observe, revision,
                      rows, same)
-from harness import Server, contains, ctl, equal, run, scratch, test, which
+from harness import Server, alarm_comes, contains, ctl, equal, run, scratch, test, which
 from pbtiny import Client, compare, delete_request, message, op, put_request, txn_request
 
 ROUNDS = 24 if long_form() else 2
@@ -397,11 +397,7 @@ def alarms_and_quota_are_carried():
             time.sleep(0.1)  # the size that the quota looks at is as of the last commit
         equal((code, details), ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded"))
         client.close()
-        for _ in range(100):  # it goes through the log
-            if "alarm:NOSPACE" in ctl(server, "alarm", "list")[1]:
-                break
-            time.sleep(0.05)
-        contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
+        alarm_comes(server)
         seen = observe(server)
         server.stop()
         server = directory.start(other)

@@ -168,6 +168,15 @@ def contains(text, part, what=""):
         raise AssertionError(f"{what}\n  {part!r} is not in: {text[:2000]!r}")
 
 
+def alarm_comes(server, text="alarm:NOSPACE", seconds=5):
+    """`etcdctl alarm list` shows it, soon: an alarm is raised through the log."""
+    end = time.monotonic() + seconds
+    while text not in (listed := ctl(server, "alarm", "list")[1]):
+        if time.monotonic() > end:
+            raise AssertionError(f"{text!r} is not in: {listed!r}")
+        time.sleep(0.05)
+
+
 def test(function):
     _tests.append(function)
     return function

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from harness import ETCD, Server, contains, ctl, equal, free_port, run, scratch, test
+from harness import ETCD, Server, alarm_comes, contains, ctl, equal, free_port, run, scratch, test
 from pbtiny import Client, field, message, op, put_request, range_request, txn_request
 
 
@@ -362,7 +362,7 @@ def the_quota_raises_an_alarm_and_recovers():
         code, details, _ = client.kv("Put", put_request(b"k", bytes([count % 256]) * 500000))
         count += 1
     equal((code, details), ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded"))
-    contains(ctl(server, "alarm", "list")[1], "alarm:NOSPACE")
+    alarm_comes(server)
     equal(server.get("/health")[0], 503)
     equal(client.kv("Range", range_request(b"k"))[0], "OK")
     equal(client.kv("DeleteRange", message(f1=b"k"))[0], "OK")
