@@ -136,7 +136,7 @@ def elections_print_leaders_as_etcdctl_does():
         equal(leader.stop(), 0)
         for one in listeners[:2]:
             one.until("second\n")
-        equal(follower.stop(), 0)
+        equal(follower.until("second\n").stop(), 0)  # the listeners may hear of it before it does
         third.until("third\n")
         for one in listeners[:2]:
             one.until("third\n")
