@@ -227,6 +227,74 @@ TEST(server_slice, no_turn_applies_more_than_it_has_work_for)
     close_world(&w, &config);
 }
 
+/* ---- watchers of a delete under way -----------------------------------------------------------
+ */
+
+struct seen {
+    unsigned puts;
+    unsigned deletes;
+    int64_t last;     /* revision of the last event */
+    int64_t revision; /* of the last batch */
+};
+
+static void note_events(void *ctx, const struct watch_batch *batch)
+{
+    struct seen *seen = ctx;
+    struct watch_event event;
+    struct watch_event_iter iter = watch_event_iter_init(batch->body);
+    while (watch_event_next(&iter, &event)) {
+        *(event.is_delete ? &seen->deletes : &seen->puts) += 1;
+        assert_true(event.kv.mod <= batch->revision);
+        seen->last = event.kv.mod;
+    }
+    watch_event_iter_fini(&iter);
+    seen->revision = batch->revision;
+}
+
+/* It reads the history of one key by the index, in which the delete already is. */
+TEST(server_slice, who_watches_one_key_from_the_past_hears_of_a_delete_once_and_when_it_is_whole)
+{
+    static const struct watch_sink sink = {.events = note_events};
+    struct world w;
+    struct config *config;
+    struct seen seen[2] = {{0}};
+    struct watch_stream *stream[2];
+    watch_id id;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    int64_t before = mvcc_revision(w.server->mvcc);
+    w.server->per_turn.apply = 100;
+    struct call *deletion = call_submit(&w, call_delete_range("k", "l", false));
+    turn_until_deleting(&w);
+    for (unsigned i = 0; i < 2; i++) {
+        struct watch_request request = {.key = SLICE("k000"),
+                                        .range_end = i == 0 ? SLICE_EMPTY : SLICE("k001"),
+                                        .start_revision = 1};
+        stream[i] = watch_stream_open(server_watch_hub(w.server), &sink, &seen[i]);
+        assert_int_equal(watch_create(stream[i], &request, &id, NULL), ERR_OK);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        loop_turn(w.loop, false);
+    }
+    assert_true(w.server->deleting.is_on);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(seen[i].puts, 1);
+        assert_int_equal(seen[i].deletes, 0);
+        assert_int_equal(seen[i].revision, before);
+    }
+    call_end(&w, deletion, STATUS_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        loop_turn(w.loop, false);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(seen[i].puts, 1);
+        assert_int_equal(seen[i].deletes, 1);
+        assert_int_equal(seen[i].last, before + 1);
+        watch_stream_close(&stream[i]);
+    }
+    close_world(&w, &config);
+}
+
 /* ---- ranges -----------------------------------------------------------------------------------
  */
 

@@ -618,6 +618,9 @@ struct key_history {
 static bool key_history_rev(void *ctx, struct revision rev, bool is_tombstone)
 {
     struct key_history *history = ctx;
+    if (rev.main > history->store->revision) {
+        return false; /* of a transaction that has not ended */
+    }
     struct slice row = is_tombstone ? SLICE_EMPTY : row_at(history->store, rev);
     return history->each(history->ctx, rev, is_tombstone, row);
 }
