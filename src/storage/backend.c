@@ -274,12 +274,13 @@ static void commit_run(struct job *job)
     backend->commit_is_short = stats.is_short;
 }
 
-static void call_waiters(struct backend *backend)
+/* An answer may ask for the next commit, which then is in flight already. */
+static void call_waiters(struct backend *backend, uint64_t committed)
 {
     while (!list_empty(&backend->waiters)) {
         struct commit_waiter *waiter =
             CONTAINER_OF(backend->waiters.next, struct commit_waiter, link);
-        if (waiter->sequence > backend->commit_sequence) {
+        if (waiter->sequence > committed) {
             return;
         }
         list_del(&waiter->link);
@@ -346,9 +347,7 @@ static void commit_finish(struct backend *backend)
               "back at the next start, once the disk is well and has space",
               backend->commit_why.text);
     }
-    backend->is_committing = false;
     backend->is_due = backend->is_due || backend->space == BACKEND_SPACE_OUT; /* what waited */
-    tell_space(backend);
     if (backend->commit_batch_count > 0) {
         backend__tree_pin(backend);
         drop_committed(backend);
@@ -361,7 +360,11 @@ static void commit_finish(struct backend *backend)
             backend->options.on_commit(backend->options.ctx, &commit);
         }
     }
-    call_waiters(backend);
+    /* The commit's fields are free for the next one, which whoever is told may bring about. */
+    uint64_t committed = backend->commit_sequence;
+    backend->is_committing = false;
+    tell_space(backend);
+    call_waiters(backend, committed);
 }
 
 /* Fills the commit's own fields with all that is sealed, and seals what is open first. */

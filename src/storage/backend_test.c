@@ -223,6 +223,41 @@ TEST(backend, a_commit_with_nothing_to_write_still_calls_back_later)
     mem_free(path);
 }
 
+struct asks_again {
+    struct backend *backend;
+    bool is_done;
+};
+
+static void ask_again(void *ctx)
+{
+    struct asks_again *again = ctx;
+    backend_put(again->backend, BUCKET_LEASE, SLICE("c"), SLICE("3"));
+    backend_force_commit(again->backend, set_true, &again->is_done);
+}
+
+TEST(backend, who_asks_for_a_commit_from_inside_of_an_answer_makes_no_other_answer_come_early)
+{
+    struct manual_env manual;
+    char *path = new_path();
+    struct asks_again first = {.backend = open_at(&manual, path)};
+    bool is_done = false;
+    backend_put(first.backend, BUCKET_LEASE, SLICE("a"), SLICE("1"));
+    backend_force_commit(first.backend, ask_again, &first);
+    assert_true(manual_run(&manual));
+    backend_put(first.backend, BUCKET_LEASE, SLICE("b"), SLICE("2"));
+    backend_force_commit(first.backend, set_true, &is_done);
+    assert_true(manual_finish(&manual)); /* the first's, which asks for another */
+    assert_false(is_done);
+    assert_false(first.is_done);
+    assert_true(manual_run(&manual));
+    assert_false(is_done);
+    assert_true(manual_finish(&manual));
+    assert_true(is_done);
+    assert_true(first.is_done);
+    backend_close(&first.backend);
+    mem_free(path);
+}
+
 TEST(backend, a_crash_at_any_commit_leaves_rows_and_index_together)
 {
     struct manual_env manual;
