@@ -517,6 +517,7 @@ FALLIBLE server_open(const struct server_options *options, struct server **out, 
     list_init(&server->sources);
     list_init(&server->finished);
     list_init(&server->compacting);
+    list_init(&server->pins);
     server_space_init(server);
     server->metrics = server_metrics_new(server);
     enum err err = server__boot(server, why);

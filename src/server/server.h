@@ -60,7 +60,8 @@ void server_cancel(struct server *server, struct server_request *request, enum s
 /* Pins the database for somebody who reads all of it: everything applied before this call is in the
  * transaction that pinned() is called with, once and never from inside. It may be read on any
  * thread (bolt_tx_read_at). The server does not stop, and the file does not shrink, before the end
- * of the pin. */
+ * of the pin; but one that waits for space on the disk is given up by a stop, and pinned() does not
+ * come. */
 struct server_pin;
 struct bolt_tx;
 typedef void server_pinned_fn(void *ctx, struct bolt_tx *tx);

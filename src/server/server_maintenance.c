@@ -81,11 +81,13 @@ void server__defragment(struct server *server, struct server_request *request)
  */
 
 struct server_pin {
+    struct list link; /* server->pins, as long as it waits for the database to be committed */
     struct server *server;
     struct bolt_tx *tx;
     mono_ns began;
-    server_pinned_fn *pinned;
+    server_pinned_fn *pinned; /* NULL: ended while it waited; pin_committed() frees it */
     void *ctx;
+    bool is_given_up; /* the server has forgotten it */
 };
 
 static void pin_free(struct server_pin *pin)
@@ -100,6 +102,7 @@ static void pin_free(struct server_pin *pin)
 static void pin_committed(void *ctx)
 {
     struct server_pin *pin = ctx;
+    list_del(&pin->link);
     if (pin->pinned == NULL) {
         pin_free(pin);
         return;
@@ -116,6 +119,7 @@ struct server_pin *server_pin_begin(struct server *server, server_pinned_fn *pin
     pin->ctx = ctx;
     pin->began = env_now_mono(server->options.env);
     server->working++;
+    list_add_tail(&server->pins, &pin->link);
     backend_force_commit(server->backend, pin_committed, pin);
     return pin;
 }
@@ -127,6 +131,10 @@ void server_pin_end(struct server_pin **out)
     if (pin == NULL) {
         return;
     }
+    if (pin->is_given_up) {
+        mem_free(pin);
+        return;
+    }
     if (pin->tx == NULL) {
         pin->pinned = NULL; /* pin_committed() is still to come */
         return;
@@ -134,4 +142,18 @@ void server_pin_end(struct server_pin **out)
     server_metrics_snapshot_read(pin->server->metrics,
                                  env_now_mono(pin->server->options.env) - pin->began);
     pin_free(pin);
+}
+
+void server__give_up_pins(struct server *server)
+{
+    LIST_FOR_EACH (&server->pins, link) {
+        struct server_pin *pin = CONTAINER_OF(link, struct server_pin, link);
+        list_del(link);
+        pin->is_given_up = true;
+        if (pin->pinned == NULL) {
+            pin_free(pin);
+        } else {
+            server->working--;
+        }
+    }
 }

@@ -116,6 +116,7 @@ struct server {
     struct list sources;          /* struct server_range: replies on their way out */
     struct list finished;         /* done() is due */
     struct list compacting;       /* physical compactions that wait for their rows to go */
+    struct list pins;             /* struct server_pin: those that wait for a commit */
     size_t working;               /* hash jobs and commits under way */
     uint64_t turn;                /* counts turns of the loop */
     struct server_units per_turn; /* what a turn may spend; tests make it little */
@@ -231,6 +232,8 @@ void server__run_read(struct server *server, struct server_request *request);
 
 /* server_maintenance.c */
 void server__defragment(struct server *server, struct server_request *request);
+/* Those that wait for a commit that does not come any more; their owners still end them. */
+void server__give_up_pins(struct server *server);
 
 /* server_delete.c */
 /* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */

@@ -113,5 +113,6 @@ void server_space_stop(struct server *server)
         server->working -= server->compact_commits;
         server->compact_commits = 0;
         snapshotter_give_up(server->snapshotter);
+        server__give_up_pins(server);
     }
 }

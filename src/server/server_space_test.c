@@ -255,6 +255,45 @@ TEST(server_space, a_member_without_space_stops_and_starts_again)
     teardown(&w);
 }
 
+static void note_pinned(void *ctx, struct bolt_tx *tx)
+{
+    UNUSED(tx);
+    ++*(unsigned *)ctx;
+}
+
+/* Whoever wants the database as a file waits for it to be whole; a stop does not wait for them. */
+TEST(server_space, a_stop_does_not_wait_for_snapshots_that_wait_for_space)
+{
+    struct world w;
+    unsigned pinned = 0;
+    setup(&w);
+    call_end(&w, call_submit(&w, call_put("first", "1")), STATUS_OK);
+    pass(&w, 200);
+    sim_disk_fail(w.disk, SIM_OP_ALLOCATE, "snap/db", 1, UINT64_MAX, ERR_NOSPACE);
+    for (unsigned i = 0; i < 25; i++) {
+        assert_int_equal(put_large(&w, i, 1000000), STATUS_OK);
+    }
+    pass(&w, 300);
+    assert_int_equal(w.server->space.backend, BACKEND_SPACE_OUT);
+    struct server_pin *left = server_pin_begin(w.server, note_pinned, &pinned);
+    struct server_pin *held = server_pin_begin(w.server, note_pinned, &pinned);
+    pass(&w, 100);
+    assert_int_equal(pinned, 0);
+    server_pin_end(&left); /* its client has gone */
+    assert_null(left);
+    world_stop(&w);
+    server_pin_end(&held);
+    assert_int_equal(pinned, 0);
+    world_free(&w);
+    sim_disk_heal(w.disk);
+    world_open_small(&w, config, w.disk, SEGMENT_BYTES);
+    left = server_pin_begin(w.server, note_pinned, &pinned);
+    pass(&w, 300);
+    assert_int_equal(pinned, 1);
+    server_pin_end(&left);
+    teardown(&w);
+}
+
 /* Snapshots that do not fit are made later; the log is kept meanwhile. */
 TEST(server_space, a_snapshot_that_does_not_fit_is_made_when_there_is_room)
 {
