@@ -243,6 +243,17 @@ static FALLIBLE open_file(struct bolt *db, struct errbuf *why)
     return file_lock(db->file, read_only ? FILE_LOCK_FLOCK_SHARED : FILE_LOCK_FLOCK_EXCLUSIVE, why);
 }
 
+/* The file may end in a hole (etcd 3.6 makes it longer and writes nothing there), and a reserve
+ * that is only promised is none. Where there is no room for it, a commit finds that out. */
+static FALLIBLE end_allocate(struct bolt *db, struct errbuf *why)
+{
+    if (db->options.read_only || db->options.reserve_bytes == 0) {
+        return ERR_OK;
+    }
+    enum err err = file_preallocate(db->file, db->file_size, why);
+    return err == ERR_NOSPACE ? ERR_OK : err;
+}
+
 static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
 {
     struct bolt_meta meta = {0};
@@ -252,6 +263,7 @@ static FALLIBLE open_state(struct bolt *db, struct errbuf *why)
     TRY(err);
     db->page_size = meta.page_size;
     db->page_shift = (uint32_t)__builtin_ctz(meta.page_size);
+    TRY(end_allocate(db, why));
     TRY(bolt__map_extend(db, db->file_size, why));
     bolt__view_publish(db, &meta);
     return db->options.read_only ? ERR_OK : free_load(db, why);

@@ -5,10 +5,12 @@
  *   2. the freelist's new page, or none
  *   3. grow the file when the high-water mark has moved over its end; when the disk is full, go
  *      back to the state before, as nothing has been written
- *   4. write the page images, sync
- *   5. write the meta page txid % 2, sync
- *   6. publish the new state to readers
- * Until 5 is on the disk the other meta names the old state, whose pages nobody has touched. */
+ *   4. write the page images; when the disk does not take one (not all of the file need be
+ * allocated: Go's may end in a hole), go back as well, as only free pages have been written
+ *   5. sync
+ *   6. write the meta page txid % 2, sync
+ *   7. publish the new state to readers
+ * Until 6 is on the disk the other meta names the old state, whose pages nobody has touched. */
 #include "storage/bolt_priv.h"
 
 #include "base/failpoint.h"
@@ -259,17 +261,18 @@ static FALLIBLE meta_write(struct bolt *db, const struct bolt_meta *meta, struct
     return err;
 }
 
-static FALLIBLE commit_write(struct bolt_tx *tx, struct errbuf *why)
+/* Everything that makes the state last. After an error nobody knows which of the two is there. */
+static FALLIBLE commit_settle(struct bolt_tx *tx, struct errbuf *why)
 {
     struct bolt *db = tx->db;
     if (tx->dirty_count > 0) {
-        TRY(bolt__dirty_write(tx, why));
         FAILPOINT(beforeSyncDataPages);
         if (!db->options.no_sync) {
             TRY(file_sync_data(db->file, why));
         }
     }
-    TRY(meta_write(db, &tx->meta, why));
+    enum err err = meta_write(db, &tx->meta, why);
+    TRY(err == ERR_NOSPACE ? ERR_IO : err); /* too late to be tried again */
     FAILPOINT(beforeSyncMetaPage);
     if (!db->options.no_sync) {
         TRY(file_sync_data(db->file, why));
@@ -289,12 +292,15 @@ FALLIBLE bolt_commit(struct bolt_tx **tx, struct errbuf *why)
         return err;
     }
     err = bolt__grow(done, why);
-    if (err == ERR_NOSPACE) { /* nothing is written yet */
+    if (err == ERR_OK) {
+        err = bolt__dirty_write(done, why);
+    }
+    if (err == ERR_NOSPACE) { /* nothing that counts is written yet */
         bolt_rollback(tx);
         return err;
     }
     if (err == ERR_OK) {
-        err = commit_write(done, why);
+        err = commit_settle(done, why);
     }
     if (err != ERR_OK) {
         db->is_broken = true;
