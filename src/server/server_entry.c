@@ -341,6 +341,11 @@ static void apply_v2(struct server *server, const Etcdserverpb__Request *request
     if (strcmp(request->method, "SYNC") == 0 || strcmp(request->method, "QGET") == 0) {
         return; /* expires keys of the v2 API, of which there are none; or reads one */
     }
+    if (request->path == NULL || request->val == NULL) {
+        fatal("log entry %" PRIu64 " is a %s through the v2 API without a path or a value; the log "
+              "is damaged: restore this member from a snapshot or replace it",
+              index, request->method);
+    }
     if (strcmp(request->method, "PUT") == 0 && attributes_path(request->path, &id)) {
         apply_v2_attributes(server, id, slice_str(request->val), writes);
         return;

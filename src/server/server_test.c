@@ -1,6 +1,9 @@
 /* The life of a member and of the requests given to it. */
 #include "server/server_run.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 static struct config *config;
 
 static void setup(struct world *w)
@@ -425,4 +428,64 @@ TEST(server, a_full_database_raises_the_alarm_which_outlives_a_restart)
     call_end(&w, call_submit(&w, call_new(REQUEST_ALARM, &off.base)), STATUS_OK);
     call_end(&w, call_submit(&w, call_put("a", "2")), STATUS_OK);
     teardown(&w);
+}
+
+/* As if it had been in the log. False: the member is gone, with a sentence and status 1. */
+static bool survives(const char *bytes, size_t len)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct world w;
+        (void)!freopen("/dev/null", "w", stderr);
+        setup(&w);
+        uint64_t before = w.server->applied;
+        struct raft_payload *payload = raft_payload_copy(slice_of(bytes, len));
+        node_propose(w.server->node, payload, false);
+        for (unsigned i = 0; i < 100 && w.server->applied == before; i++) {
+            loop_turn(w.loop, true);
+        }
+        _exit(w.server->applied == before ? 2 : 0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status)); /* by no signal */
+    assert_in_range(WEXITSTATUS(status), 0, 1);
+    return WEXITSTATUS(status) == 0;
+}
+
+TEST(server, an_entry_that_makes_no_sense_is_passed_over_or_ends_the_member_with_a_sentence)
+{
+#define ENTRY(text) text, sizeof(text) - 1
+    static const struct {
+        const char *bytes;
+        size_t len;
+        bool survives;
+    } entries[] = {
+        {ENTRY("\x12\x03PUT"), false},                   /* v2: no path, no value */
+        {ENTRY("\x12\x03PUT\x1a\x0a/0/version"), false}, /* no value */
+        {ENTRY("\x12\x04SYNC"), true},
+        {ENTRY("\x12\x03PUT\x1a\x01/\x22\x01v"), false},   /* a v2 key */
+        {ENTRY("\x12\x03PUT\x22\x01v\x12\x04SYNC"), true}, /* the last method counts */
+        {ENTRY("\xff"), false},
+        {ENTRY("\x22\x02\x12\x01"), false},                /* a put cut short */
+        {ENTRY("\x22\x03\x12\x01v"), true},                /* without a key: refused in its turn */
+        {ENTRY("\x2a\x02\x12\x00"), true},                 /* a delete of nothing */
+        {ENTRY("\x32\x02\x12\x00"), true},                 /* a Txn with an empty request in it */
+        {ENTRY("\x32\x06\x12\x04\x12\x02\x18\x05"), true}, /* a put without a key */
+        {ENTRY("\x3a\x02\x08\x7f"), true},                 /* a compaction of the future */
+        {ENTRY("\x42\x02\x08\x7f"), true},                 /* a lease of id 0 */
+        {ENTRY("\x4a\x02\x08\x7f"), true},                 /* a revoke of nothing */
+        {ENTRY("\x52\x06\x08\x01\x10\x07\x18\x63"), true}, /* an alarm of no known kind */
+        {ENTRY("\x5a\x06\x0a\x04\x08\x01\x10\x01"), true}, /* a checkpoint of no lease */
+        {ENTRY("\xe2\x44\x00"), false},                    /* a user */
+        {ENTRY("\x62\x02\x08\x01"), false},                /* of a later version */
+    };
+#undef ENTRY
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+        if (survives(entries[i].bytes, entries[i].len) != entries[i].survives) {
+            fail_msg("entry %zu", i);
+        }
+    }
 }
