@@ -46,6 +46,12 @@ struct client {
     char target[160];       /* for log lines */
 };
 
+/* The revision behind one that a server has told. */
+static inline int64_t client__behind(int64_t revision)
+{
+    return revision < INT64_MAX ? revision + 1 : revision;
+}
+
 /* The next endpoint that stands, in turn; NULL when none does. */
 struct remote *client__pick(struct client *client);
 /* The metadata of every call; the slices live as long as the client's token. */

@@ -2,13 +2,12 @@
 
 #include "base/mem.h"
 #include "client/client_priv.h"
-#include "codec/pb.h"
 #include "rpc.pb-c.h"
 
 struct client_rpc {
     struct client_call call;
     struct list link; /* client->rpcs */
-    const ProtobufCMessageDescriptor *reply_type;
+    enum client_method method;
     struct buf request;
     client_rpc_fn *done; /* NULL: forgotten */
     void *ctx;
@@ -42,6 +41,13 @@ static void rpc_free(struct client_rpc *rpc)
     mem_free(rpc);
 }
 
+FALLIBLE client_rpc_decode(struct arena *arena, enum client_method method, struct slice bytes,
+                           void **out, struct errbuf *why)
+{
+    return pb_decode_limits(arena, methods[method].reply_type, bytes, CLIENT_REPLY_LIMITS, out,
+                            why);
+}
+
 static void tell(struct client_rpc *rpc, const struct client_result *result, struct slice bytes)
 {
     struct arena arena;
@@ -52,7 +58,7 @@ static void tell(struct client_rpc *rpc, const struct client_result *result, str
         return;
     }
     arena_init(&arena);
-    if (pb_decode_limits(&arena, rpc->reply_type, bytes, PB_LIMITS_NONE, &reply, &why) == ERR_OK) {
+    if (client_rpc_decode(&arena, rpc->method, bytes, &reply, &why) == ERR_OK) {
         rpc->done(rpc->ctx, result, reply);
     } else {
         const char *error = arena_printf(&arena,
@@ -80,7 +86,7 @@ struct client_rpc *client_rpc_start(struct client *client, enum client_method me
                                     void *ctx)
 {
     struct client_rpc *rpc = NEW(struct client_rpc);
-    rpc->reply_type = methods[method].reply_type;
+    rpc->method = method;
     rpc->done = done;
     rpc->ctx = ctx;
     pb_encode(request, &rpc->request);

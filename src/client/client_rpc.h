@@ -10,8 +10,7 @@
 #define CLIENT_CLIENT_RPC_H
 
 #include "client/client.h"
-
-#include <protobuf-c/protobuf-c.h>
+#include "codec/pb.h"
 
 struct client_rpc;
 
@@ -34,6 +33,15 @@ typedef void client_rpc_fn(void *ctx, const struct client_result *result, void *
 struct client_rpc *client_rpc_start(struct client *client, enum client_method method,
                                     const void *request, mono_ns deadline, client_rpc_fn *done,
                                     void *ctx);
+/* Messages inside messages of a reply: whoever walks one recursively may rely on it. A server that
+ * is asked for less answers with less. */
+#define CLIENT_REPLY_DEPTH_MAX 1000
+#define CLIENT_REPLY_LIMITS                                                                        \
+    ((struct pb_limits){.depth = CLIENT_REPLY_DEPTH_MAX, .elements = SIZE_MAX})
+/* The reply of a method; its bytes stay in `bytes`. ERR_CORRUPT, ERR_TOO_LARGE with a sentence. */
+FALLIBLE client_rpc_decode(struct arena *arena, enum client_method method, struct slice bytes,
+                           void **out, struct errbuf *why);
+
 /* done() will not be called; the call itself goes on. NULLs; safe on NULL. */
 void client_rpc_forget(struct client_rpc **rpc);
 

@@ -1,7 +1,7 @@
 /* A client against servers in the same loop that answer what a script says. */
-#include "client/client.h"
+#include "client/client_rpc.h"
 
-#include "codec/pb.h"
+#include "codec/pbwire.h"
 #include "env/posix.h"
 #include "net/grpc_server.h"
 #include "net/http.h"
@@ -569,4 +569,47 @@ TEST(client, what_may_be_sent_again)
     assert_false(client_error_is_retryable(GRPC_INTERNAL, "x", true, 1));
     assert_true(client_error_is_retryable(GRPC_FAILED_PRECONDITION, learner, false, 2));
     assert_false(client_error_is_retryable(GRPC_FAILED_PRECONDITION, learner, true, 1));
+}
+
+/* A reply to a Txn with so many replies to Txns inside of each other. */
+static struct buf nested_reply(size_t levels)
+{
+    enum { RESPONSES = 3, RESPONSE_TXN = 4 };
+    size_t *lens = mem_array(levels + 1, sizeof(lens[0])); /* of the reply with so many inside */
+    struct buf out = {0};
+    for (size_t i = 1; i <= levels; i++) {
+        lens[i] = pbwire_bytes_size(RESPONSES, pbwire_bytes_size(RESPONSE_TXN, lens[i - 1]));
+    }
+    uint8_t *at = buf_extend(&out, lens[levels]);
+    for (size_t i = levels; i > 0; i--) {
+        at = pbwire_put_head(at, RESPONSES, pbwire_bytes_size(RESPONSE_TXN, lens[i - 1]));
+        at = pbwire_put_head(at, RESPONSE_TXN, lens[i - 1]);
+    }
+    assert_true(at == out.data + out.len);
+    mem_free(lens);
+    return out;
+}
+
+static enum err decode_nested(size_t levels, struct errbuf *why)
+{
+    struct arena arena;
+    struct buf bytes = nested_reply(levels);
+    void *reply = NULL;
+    arena_init(&arena);
+    enum err err = client_rpc_decode(&arena, CLIENT_TXN, buf_slice(&bytes), &reply, why);
+    assert_true((err == ERR_OK) == (reply != NULL));
+    arena_fini(&arena);
+    buf_fini(&bytes);
+    return err;
+}
+
+/* Who is told of it walks it recursively. */
+TEST(client, a_reply_that_is_nested_without_end_is_refused)
+{
+    struct errbuf why = {{0}};
+    assert_int_equal(decode_nested(0, &why), ERR_OK);
+    assert_int_equal(decode_nested(CLIENT_REPLY_DEPTH_MAX / 2 - 1, &why), ERR_OK);
+    assert_int_equal(decode_nested(CLIENT_REPLY_DEPTH_MAX / 2, &why), ERR_TOO_LARGE);
+    assert_string_not_equal(why.text, "");
+    assert_int_equal(decode_nested(200000, &why), ERR_TOO_LARGE);
 }

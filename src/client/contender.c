@@ -209,7 +209,7 @@ static void looked(void *ctx, const struct client_result *result, void *reply)
     } else {
         struct client_watch_options options = {
             .key = pb_bytes(range->kvs[0]->key),
-            .start_revision = range->header == NULL ? 0 : range->header->revision + 1,
+            .start_revision = range->header == NULL ? 0 : client__behind(range->header->revision),
             .no_put = true,
         };
         contender->watch =

@@ -15,6 +15,7 @@
  * Everything runs on the caller's thread.
  *
  * Source: clientv3/concurrency, STM. */
+#include "client/client_priv.h"
 #include "client/etcdclient_priv.h"
 
 struct read {
@@ -219,7 +220,7 @@ static struct etcd_txn *make_txn(struct etcd_stm *stm)
     LIST_FOR_EACH (&stm->writes, node) {
         const struct write *write = CONTAINER_OF(node, struct write, link);
         if (stm->isolation == ETCD_SERIALIZABLE_SNAPSHOT && stm->base != 0) {
-            add_compare(txn, &write->key, ETCD_LESS, stm->base + 1);
+            add_compare(txn, &write->key, ETCD_LESS, client__behind(stm->base));
         }
         struct etcd_slice key = etcd__public(buf_slice(&write->key));
         struct etcd_op op = write->is_delete

@@ -60,7 +60,7 @@ static void follow(struct client_observer *observer, const Etcdserverpb__Respons
 {
     /* The watch first: telling may free us, and the key with what it is told of. */
     observer->is_following = true;
-    watch_from(observer, pb_bytes(kv->key), SLICE_EMPTY, revision + 1);
+    watch_from(observer, pb_bytes(kv->key), SLICE_EMPTY, client__behind(revision));
     (void)tell(observer, header, kv);
 }
 
@@ -133,7 +133,8 @@ static void looked(void *ctx, const struct client_result *result, void *reply)
         follow(observer, range->header, range->kvs[0], revision);
     } else {
         observer->is_following = false;
-        watch_from(observer, buf_slice(&observer->prefix), buf_slice(&observer->end), revision + 1);
+        watch_from(observer, buf_slice(&observer->prefix), buf_slice(&observer->end),
+                   client__behind(revision));
     }
 }
 

@@ -382,7 +382,7 @@ static void on_created(struct client_watcher *watcher, const Etcdserverpb__Watch
     if (watch->next_revision == 0 && response->header != NULL) {
         /* A watch from now on starts behind the revision it was created at; when it has to
          * resume before the first event, it must not start at a later one. */
-        watch->next_revision = response->header->revision + 1;
+        watch->next_revision = client__behind(response->header->revision);
     }
     bool is_first = !watch->was_created;
     watch->was_created = true;
@@ -394,7 +394,7 @@ static void on_created(struct client_watcher *watcher, const Etcdserverpb__Watch
 static void progress(struct client_watch *watch, const Etcdserverpb__WatchResponse *response)
 {
     if (response->header != NULL && response->header->revision >= watch->next_revision) {
-        watch->next_revision = response->header->revision + 1;
+        watch->next_revision = client__behind(response->header->revision);
     }
     tell(watch, response);
 }
@@ -449,7 +449,7 @@ static void on_events(struct client_watch *watch, struct slice message,
     }
     const Mvccpb__Event *last = response->events[response->n_events - 1];
     if (last->kv != NULL && last->kv->mod_revision >= watch->next_revision) {
-        watch->next_revision = last->kv->mod_revision + 1;
+        watch->next_revision = client__behind(last->kv->mod_revision);
     }
     tell(watch, response);
     buf_fini(&whole);

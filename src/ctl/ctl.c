@@ -2,7 +2,7 @@
  * wait for their calls by turning the loop; nothing else happens meanwhile, so that is no loss. */
 #include "ctl/ctl_priv.h"
 
-#include "codec/pb.h"
+#include "client/client_rpc.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -161,7 +161,7 @@ bool ctl__decode(struct ctl *ctl, const ProtobufCMessageDescriptor *type, struct
     struct errbuf why = {{0}};
     /* bytes fields stay where they are read: the arena has to keep them. */
     struct slice kept = slice_of(arena_dup(&ctl->arena, bytes.data, bytes.len), bytes.len);
-    if (pb_decode_limits(&ctl->arena, type, kept, PB_LIMITS_NONE, out, &why) == ERR_OK) {
+    if (pb_decode_limits(&ctl->arena, type, kept, CLIENT_REPLY_LIMITS, out, &why) == ERR_OK) {
         return true;
     }
     *error_out = arena_printf(&ctl->arena,
