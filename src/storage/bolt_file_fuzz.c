@@ -6,24 +6,12 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "storage/bolt_double.h"
-#include "storage/bolt_model.h"
+#include "storage/bolt_hostile.h"
 #include "storage/bolt_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FILE_LEN_MAX = 1 << 18, SCAN_MAX = 20000 };
-
-static void meta_mend(struct buf *file, size_t at, uint32_t page_size)
-{
-    if (file->len < at + PAGE_HEADER_LEN + META_LEN) {
-        return;
-    }
-    uint8_t *meta = file->data + at + PAGE_HEADER_LEN;
-    put_le32(meta, META_MAGIC);
-    put_le32(meta + 4, META_VERSION);
-    put_le32(meta + 8, page_size);
-    put_le64(meta + 56, fnv1a64(meta, 56));
-}
 
 /* Rows seen, forward; counts down `budget`, because damaged pages may be met again and again. */
 static enum err scan(struct bolt_bucket *bucket, uint64_t *budget, uint64_t *rows_out)
@@ -79,54 +67,12 @@ static bool read_all(struct bolt *db)
     return is_whole;
 }
 
-/* Changes spread over the first buckets that are there, chosen by the file's own bytes. */
-static void change(struct bolt_tx *tx, uint64_t seed)
-{
-    struct model_random random = {.state = seed};
-    struct bolt_bucket *bucket = NULL;
-    struct bolt_cursor cursor;
-    struct bolt_item item;
-    bolt_cursor_init(&cursor, bolt_root(tx));
-    if (bolt_cursor_first(&cursor, &item) != ERR_OK ||
-        bolt_bucket(bolt_root(tx), item.key, &bucket) != ERR_OK) {
-        (void)!bolt_bucket_ensure(bolt_root(tx), SLICE("b"), &bucket);
-    }
-    for (int i = 0; i < 30 && bucket != NULL; i++) {
-        uint8_t key[2] = {(uint8_t)('a' + model_random_below(&random, 26)),
-                          (uint8_t)model_random(&random)};
-        uint8_t value[300] = {0};
-        struct slice name = slice_of(key, 1 + model_random_below(&random, 2));
-        struct bolt_bucket *inner = NULL;
-        bolt_cursor_init(&cursor, bucket);
-        switch (model_random_below(&random, 6)) {
-        case 0:
-            if (bolt_cursor_seek(&cursor, name, &item) == ERR_OK) {
-                (void)!bolt_cursor_delete(&cursor);
-            }
-            break;
-        case 1:
-            if (bolt_cursor_last(&cursor, &item) == ERR_OK && item.is_bucket) {
-                (void)!bolt_bucket_drop(bucket, item.key);
-            }
-            break;
-        case 2:
-            if (bolt_bucket_ensure(bucket, name, &inner) == ERR_OK) {
-                (void)!bolt_put(inner, SLICE("in"), SLICE("side"));
-            }
-            break;
-        default:
-            (void)!bolt_put(bucket, name, slice_of(value, model_random_below(&random, 300)));
-            break;
-        }
-    }
-}
-
 static void write_some(struct bolt *db, bool was_whole, uint64_t seed)
 {
     struct errbuf why = {0};
     struct bolt_tx *tx = NULL;
     ASSERT(bolt_write_begin(db, &tx, &why) == ERR_OK);
-    change(tx, seed);
+    bolt_hostile_change(tx, seed);
     bool is_dropped = seed % 3 == 0 && bolt_bucket_drop(bolt_root(tx), SLICE("b1")) == ERR_OK;
     UNUSED(is_dropped);
     enum err err = bolt_commit(&tx, &why);
@@ -148,8 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bolt_double *disk = bolt_double_new();
     buf_append(&disk->live, data + 1, size - 1);
     if ((data[0] & 1) != 0) {
-        meta_mend(&disk->live, 0, 1024);
-        meta_mend(&disk->live, 1024, 1024);
+        bolt_hostile_mend(&disk->live, 1024);
     }
     struct bolt *db = NULL;
     struct errbuf why = {0};
