@@ -501,10 +501,16 @@ TEST(server_lease, d4_a_lease_with_very_many_keys_goes_in_slices_and_in_one_revi
     int64_t revision = mvcc_revision(w.server->mvcc);
     struct call *revoke = call_submit(&w, call_revoke(7));
     struct call *renewal = NULL;
+    struct call *times[2] = {NULL};
     unsigned slices = 0;
     while (revoke->done == 0) {
         loop_turn(w.loop, true);
         if (revoke->done == 0 && w.server->deleting.is_on) {
+            if (slices == 3) {
+                times[0] = call_submit(&w, call_time(7, true));
+                times[1] = call_submit(&w, call_time(7, false));
+            }
+            assert_int_equal(slices > 3 && times[0]->done, 0); /* some of its keys are gone */
             slices++;
             assert_int_equal(mvcc_revision(w.server->mvcc), revision);
             const char *value = world_get(&w, "k00000", true); /* takes a turn, maybe the last */
@@ -514,6 +520,16 @@ TEST(server_lease, d4_a_lease_with_very_many_keys_goes_in_slices_and_in_one_revi
     }
     assert_true(slices >= 10);
     call_end(&w, revoke, STATUS_OK);
+    assert_int_equal(call_wait(&w, times[0]), STATUS_OK);
+    time = call_reply(times[0], &etcdserverpb__lease_time_to_live_response__descriptor);
+    assert_int_equal(time->n_keys, 0);
+    assert_int_equal(time->ttl, -1);
+    assert_int_equal(time->header->revision, revision + 1);
+    assert_int_equal(call_wait(&w, times[1]), STATUS_OK);
+    time = call_reply(times[1], &etcdserverpb__lease_time_to_live_response__descriptor);
+    assert_int_equal(time->grantedttl, 1000);
+    call_free(times[0]);
+    call_free(times[1]);
     assert_non_null(renewal);
     assert_int_equal(renewed(&w, renewal), 0);
     size_t count;
