@@ -592,7 +592,7 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx)
         banner_alone(server->config, &self, server->leader);
     }
     node_stop(server->node);
-    backend_defrag_cancel(server->backend);
+    backend_defrag_cancel(server->backend, ERR_CLOSED, "the member stops");
     finish_all(server, &server->proposed, STATUS_STOPPED);
     finish_all(server, &server->reads, STATUS_STOPPED);
     finish_all(server, &server->reading, STATUS_STOPPED);

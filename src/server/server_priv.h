@@ -51,6 +51,7 @@ struct server_space {
     enum wal_space wal;
     enum backend_space backend;
     bool is_snapshot_short;
+    unsigned alarm_put_off; /* for so many retries: a defragmentation gives space back; 0: not */
     struct timer retry;
 };
 

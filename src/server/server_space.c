@@ -9,11 +9,17 @@
  *         disarmed too early. Reads, deletes and compactions go on out of the reserves.
  *   out   the reserves are nearly used up: every write of a client is refused, but for alarms.
  *
+ * A defragmentation takes as much of the disk as the database, for a while, and gives it back when
+ * it is given up. So it is given up before the alarm is raised, which lasts until somebody disarms
+ * it: only if it is still low when that is back, the alarm follows; until then the reserves serve.
+ *
  * Every second it is looked whether there is room again. Then the reserves are made up, and when
  * the alarm has been disarmed, everything goes on; nothing has to be restarted. */
 #include "server/server_priv.h"
 
 #define RETRY_NS NS_PER_SEC
+/* The first one asks for the space that is back, the second has the answer. */
+#define PUT_OFF_RETRIES 2
 /* Operations that may wait in memory for a database that cannot grow. */
 #define PENDING_OPS_MAX 100000
 
@@ -41,6 +47,7 @@ static void changed(struct server *server, const char *what, const char *why)
 {
     struct server_space *space = &server->space;
     if (!is_low(space)) {
+        space->alarm_put_off = 0;
         LOG_INFO(&server->log,
                  "there is space on the disk again; disarm the alarm to go on writing",
                  log_str("alarm", "NOSPACE"));
@@ -49,7 +56,13 @@ static void changed(struct server *server, const char *what, const char *why)
     }
     LOG_WARN(&server->log, "the disk is full; make room on it", log_str("for", what),
              log_str("path", why));
-    server__raise_nospace(server);
+    if (backend_is_defragmenting(server->backend)) {
+        space->alarm_put_off = server->nospace_proposed ? 0 : PUT_OFF_RETRIES;
+        backend_defrag_cancel(server->backend, ERR_NOSPACE,
+                              "the disk is full, and others need what is left of it");
+    } else {
+        server__raise_nospace(server);
+    }
     if (!timer_running(&space->retry) && !server->is_stopping) {
         timer_start(server->loop, &space->retry, loop_now(server->loop) + RETRY_NS);
     }
@@ -84,6 +97,10 @@ static void on_retry(struct timer *timer)
         return;
     }
     timer_start(server->loop, timer, loop_now(server->loop) + RETRY_NS);
+    if (server->space.alarm_put_off > 0 && !backend_is_defragmenting(server->backend) &&
+        --server->space.alarm_put_off == 0) {
+        server__raise_nospace(server);
+    }
     wal_retry(node_wal(server->node));
     backend_retry(server->backend);
     if (server->space.is_snapshot_short) {
@@ -93,7 +110,7 @@ static void on_retry(struct timer *timer)
 
 bool server_space_allows(const struct server *server, enum request_kind kind, uint64_t cost)
 {
-    if (!is_low(&server->space)) {
+    if (!is_low(&server->space) || (server->space.alarm_put_off > 0 && !is_out(server))) {
         return true;
     }
     return cost == 0 && (kind == REQUEST_ALARM || !is_out(server));

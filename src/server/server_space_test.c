@@ -294,6 +294,81 @@ TEST(server_space, a_stop_does_not_wait_for_snapshots_that_wait_for_space)
     teardown(&w);
 }
 
+static struct call *call_defragment(void)
+{
+    Etcdserverpb__DefragmentRequest request = ETCDSERVERPB__DEFRAGMENT_REQUEST__INIT;
+    struct call *call = call_new(REQUEST_DEFRAGMENT, &request.base);
+    call->request.is_serializable = true;
+    return call;
+}
+
+/* Writes until the log wants its next segment, for which there is no room `times` times, while the
+ * database is being copied. Returns the copying's request. */
+static struct call *fill_while_copying(struct world *w, uint64_t times)
+{
+    setup(w);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(put_large(w, i, 1000000), STATUS_OK);
+        pass(w, 200);
+    }
+    sim_disk_fail(w->disk, SIM_OP_ALLOCATE, "wal/", 1, times, ERR_NOSPACE);
+    struct call *copying = NULL;
+    sim_env_delay_jobs(w->env, 50 * NS_PER_MS); /* a slice of the copy a turn */
+    for (unsigned i = 0; i < 60 && w->server->space.wal == WAL_SPACE_OK; i++) {
+        if (!server_is_defragmenting(w->server)) {
+            if (copying != NULL) {
+                call_end(w, copying, STATUS_OK);
+            }
+            copying = call_submit(w, call_defragment());
+        }
+        assert_int_equal(put_large(w, i % 5, 30000), STATUS_OK);
+    }
+    assert_int_equal(w->server->space.wal, WAL_SPACE_LOW);
+    assert_int_equal(copying->done, 0);
+    return copying;
+}
+
+/* What the copy has taken of the disk comes back when it is given up. */
+TEST(server_space, a_defragmentation_that_fills_the_disk_is_given_up_before_the_alarm_is_raised)
+{
+    struct world w;
+    struct call *copying = fill_while_copying(&w, 1);
+    assert_int_equal(put_large(&w, 0, 10000), STATUS_OK); /* out of what there is in advance */
+    assert_int_equal(call_wait(&w, copying), STATUS_TOLD);
+    assert_non_null(strstr(copying->request.text, "full"));
+    call_free(copying);
+    assert_false(server_is_defragmenting(w.server));
+    pass(&w, 3000);
+    assert_int_equal(w.server->space.wal, WAL_SPACE_OK);
+    assert_int_equal(server_alarm_count(w.server), 0);
+    assert_int_equal(put_large(&w, 0, 10000), STATUS_OK);
+    call_end(&w, call_submit(&w, call_defragment()), STATUS_OK);
+    teardown(&w);
+}
+
+TEST(server_space, a_disk_that_stays_full_after_a_defragmentation_was_given_up_has_its_alarm)
+{
+    struct world w;
+    struct call *copying = fill_while_copying(&w, UINT64_MAX);
+    assert_int_equal(call_wait(&w, copying), STATUS_TOLD);
+    call_free(copying);
+    pass(&w, 3000);
+    assert_int_equal(w.server->space.wal, WAL_SPACE_LOW);
+    assert_true(has_alarm(&w));
+    call_end(&w, call_submit(&w, call_put("small", "1")), STATUS_NO_SPACE);
+    disarm(&w);
+    pass(&w, 3000);
+    assert_int_equal(server_alarm_count(w.server), 0); /* with the next put, as ever */
+    call_end(&w, call_submit(&w, call_put("small", "1")), STATUS_NO_SPACE);
+    pass(&w, 100);
+    assert_true(has_alarm(&w));
+    sim_disk_heal(w.disk);
+    pass(&w, 3000);
+    disarm(&w);
+    call_end(&w, call_submit(&w, call_put("small", "1")), STATUS_OK);
+    teardown(&w);
+}
+
 /* Snapshots that do not fit are made later; the log is kept meanwhile. */
 TEST(server_space, a_snapshot_that_does_not_fit_is_made_when_there_is_room)
 {

@@ -185,11 +185,12 @@ void backend_snapshot_end(struct backend *backend, struct bolt_tx **tx); /* NULL
  *
  * ERR_NOSPACE, ERR_IO, …   the new file could not be made
  * ERR_CORRUPT              the old one is damaged
- * ERR_CLOSED               canceled, or the backend is closed */
+ * ERR_CLOSED               the backend is closed
+ * others                   what it was canceled with */
 typedef void backend_defrag_fn(void *ctx, enum err err, const char *why);
 void backend_defrag(struct backend *backend, backend_defrag_fn *done, void *ctx);
-/* Gives up, soon: one that is about to replace the file still does. */
-void backend_defrag_cancel(struct backend *backend);
+/* Gives up, soon, and answers with this: one that is about to replace the file still does. */
+void backend_defrag_cancel(struct backend *backend, enum err err, const char *why);
 bool backend_is_defragmenting(const struct backend *backend);
 
 /* ---- observers ------------------------------------------------------------------------------ */

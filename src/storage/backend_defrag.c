@@ -31,7 +31,7 @@
 #define SMALL_ROUND ((uint64_t)1 << 20) /* bytes that the swap may find once more */
 #define ROUNDS_MAX 16                   /* then the disk is too slow to ever catch up: swap */
 
-#define GIVEN_UP "the member stops"
+#define CLOSED "the member stops"
 
 enum defrag_state {
     DEFRAG_IDLE,
@@ -58,6 +58,8 @@ struct defrag {
     struct backend *backend;
     enum defrag_state state;
     bool is_canceled;
+    enum err given_up_err; /* the answer to whom it was given up */
+    struct errbuf given_up_why;
     char *path;          /* of the new file */
     struct list running; /* struct defrag_waiter: of the run in progress */
     struct list waiting; /* came during it: of the next one */
@@ -218,9 +220,15 @@ static void submit(struct defrag *defrag, enum defrag_state state, job_fn *run, 
 static void copy_done(struct job *job);
 static void swap_done(struct job *job);
 
+static void set_answer(struct defrag *defrag, enum err err, const char *why)
+{
+    defrag->given_up_err = errf(&defrag->given_up_why, err, "%s", why);
+}
+
 static void begin(struct defrag *defrag)
 {
     list_splice(&defrag->running, &defrag->waiting);
+    set_answer(defrag, ERR_CLOSED, CLOSED);
     defrag->is_canceled = false;
     defrag->is_near = false;
     defrag->rounds = 0;
@@ -246,6 +254,8 @@ static void answer(struct list *waiters, enum err err, const char *why)
 static void finish(struct defrag *defrag, enum err err)
 {
     struct errbuf why = defrag->why;
+    struct errbuf refusal = defrag->given_up_why;
+    enum err refused_with = defrag->given_up_err;
     struct list ended;
     struct list refused;
     list_init(&ended);
@@ -258,14 +268,15 @@ static void finish(struct defrag *defrag, enum err err)
         begin(defrag);
     }
     answer(&ended, err, err == ERR_OK ? "" : why.text);
-    answer(&refused, ERR_CLOSED, GIVEN_UP);
+    answer(&refused, refused_with, refusal.text);
 }
 
 /* Between two jobs, so everything is the loop's. */
 static void abandon(struct defrag *defrag)
 {
     drop_all(defrag);
-    finish(defrag, errf(&defrag->why, ERR_CLOSED, GIVEN_UP));
+    defrag->why = defrag->given_up_why;
+    finish(defrag, defrag->given_up_err);
 }
 
 /* Called when a commit has ended, too. True when commits have to wait. */
@@ -360,8 +371,12 @@ void backend_defrag(struct backend *backend, backend_defrag_fn *done, void *ctx)
     }
 }
 
-void backend_defrag_cancel(struct backend *backend)
+void backend_defrag_cancel(struct backend *backend, enum err err, const char *why)
 {
+    ASSERT(err != ERR_OK);
+    if (!backend->defrag->is_canceled) {
+        set_answer(backend->defrag, err, why);
+    }
     backend->defrag->is_canceled = true;
     backend__defrag_turn(backend);
 }

@@ -337,7 +337,7 @@ TEST(backend_defrag, is_given_up_at_any_step)
                 }
             }
             if (is_close == 0) {
-                backend_defrag_cancel(backend);
+                backend_defrag_cancel(backend, ERR_CLOSED, "enough");
                 manual_settle(&manual);
                 assert_false(backend_is_defragmenting(backend));
                 assert_rows(backend, last);
