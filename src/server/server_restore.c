@@ -258,7 +258,8 @@ static FALLIBLE bump_revision(struct restore *r, struct bolt_tx *tx, struct bolt
         TRY(err);
         TRY(revision_decode(item.key, &last, &is_tombstone));
     }
-    if (r->options->revision_bump > (uint64_t)(INT64_MAX - last.main)) {
+    if (last.main > REVISION_MAIN_MAX ||
+        r->options->revision_bump > (uint64_t)(REVISION_MAIN_MAX - last.main)) {
         return errf(r->why, ERR_INVALID, "--bump-revision %" PRIu64 " is too large",
                     r->options->revision_bump);
     }

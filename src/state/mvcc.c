@@ -75,6 +75,11 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
                             "bucket key has a key of %zu bytes that is no revision", key.len);
         return false;
     }
+    if (rev.main > REVISION_MAIN_MAX || rev.sub == UINT32_MAX) {
+        restore->err = errf(restore->why, ERR_CORRUPT, "the revision %lld.%u is impossible",
+                            (long long)rev.main, rev.sub);
+        return false;
+    }
     if (mvcc__is_bump(value, is_tombstone) && revision_cmp(rev, restore->last) > 0) {
         restore->last = rev;
         return true;
@@ -121,7 +126,8 @@ static FALLIBLE read_marker(struct mvcc *store, struct slice key, int64_t *out, 
     if (!backend_get(store->backend, BUCKET_META, key, &value)) {
         return ERR_OK;
     }
-    if (value.len != REVISION_LEN || revision_decode(value, &rev, &is_tombstone) != ERR_OK) {
+    if (value.len != REVISION_LEN || revision_decode(value, &rev, &is_tombstone) != ERR_OK ||
+        rev.main > REVISION_MAIN_MAX) {
         return errf(why, ERR_CORRUPT, "row %.*s of bucket meta is no revision", (int)key.len,
                     (const char *)key.data);
     }

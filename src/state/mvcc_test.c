@@ -495,6 +495,9 @@ TEST(mvcc, refuses_to_open_over_damaged_rows_and_markers)
         {SLICE_EMPTY, SLICE("short"), "scheduledCompactRev"},
         {SLICE_EMPTY, SLICE("\xff\xff\xff\xff\xff\xff\xff\xff_\0\0\0\0\0\0\0\0"),
          "scheduledCompactRev"},
+        /* Nobody could count on from there. */
+        {SLICE_EMPTY, SLICE("\x7f\xff\xff\xff\xff\xff\xff\xff_\0\0\0\0\0\0\0\0"),
+         "scheduledCompactRev"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct fixture f;
@@ -510,6 +513,28 @@ TEST(mvcc, refuses_to_open_over_damaged_rows_and_markers)
         assert_int_equal(try_open(&f, &why), ERR_CORRUPT);
         assert_non_null(strstr(why.text, cases[i].says));
         assert_non_null(strstr(why.text, f.path));
+        mem_free(f.path);
+    }
+}
+
+TEST(mvcc, refuses_revisions_that_nobody_could_count_on_from)
+{
+    static const struct revision revs[] = {
+        {.main = INT64_MAX},
+        {.main = REVISION_MAIN_MAX + 1},
+        {.main = 2, .sub = UINT32_MAX},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(revs); i++) {
+        struct fixture f;
+        struct errbuf why = {.text = ""};
+        struct chunk *chunk;
+        setup(&f);
+        (void)backend_row_alloc(f.backend, 1, &chunk);
+        backend_put_row(f.backend, revs[i], false, SLICE_EMPTY, chunk); /* as bumping does */
+        chunk_unref(chunk);
+        close_all(&f);
+        assert_int_equal(try_open(&f, &why), ERR_CORRUPT);
+        assert_non_null(strstr(why.text, "impossible"));
         mem_free(f.path);
     }
 }

@@ -15,6 +15,9 @@
 #define REVISION_LEN 17
 #define TOMBSTONE_LEN 18
 
+/* No store gets near it, and a file that tells of more is damaged: counting on would overflow. */
+#define REVISION_MAIN_MAX (INT64_MAX - ((int64_t)1 << 32))
+
 struct revision {
     int64_t main;
     uint32_t sub; /* below 2^32: a request's size bounds the changes of a transaction */
