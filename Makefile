@@ -7,6 +7,7 @@ B ?=
 C ?=
 TIME ?= 60
 NINJA := ninja -j $(JOBS)
+# --buildtype=release is -O3 without -g. Meson lets it win over -Doptimization and -Ddebug beside it.
 
 .DEFAULT_GOAL := debug
 .PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
@@ -29,7 +30,7 @@ debug: deps ## debug build, slow checks on, in build/debug
 
 release: deps ## optimised, hardened build, assertions on: build/release/{etcd,etcdctl,benchmark}
 	@test -f build/release/build.ninja || $(MESON) setup build/release --buildtype=release \
-	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled -Dbenches=false
+	    -Db_lto=true -Dtests=disabled -Dbenches=false
 	@$(NINJA) -C build/release
 
 asan: deps-test ## build with ASan and UBSan in build/asan
@@ -92,7 +93,7 @@ fuzz: fuzz-build ## every fuzz target for TIME seconds; F=wal for one: make fuzz
 
 bench: deps ## all micro-benchmarks; B=bolt for one; B=list names them
 	@test -f build/bench/build.ninja || $(MESON) setup build/bench --buildtype=release \
-	    -Doptimization=2 -Ddebug=true -Db_lto=true -Dtests=disabled
+	    -Db_lto=true -Dtests=disabled
 	@$(NINJA) -C build/bench
 	@tools/bench $(B)
 
@@ -101,7 +102,7 @@ bench-compare: deps-test release ## measure beside Go etcd into bench/results; R
 
 bench-instructions: deps ## instructions of one operation each, under callgrind
 	@test -f build/instructions/build.ninja || $(MESON) setup build/instructions \
-	    --buildtype=release -Doptimization=2 -Ddebug=true -Dtests=disabled
+	    --buildtype=release -Dtests=disabled
 	@$(NINJA) -C build/instructions
 	@tools/bench-instructions
 

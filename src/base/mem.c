@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void *must(void *ptr, size_t len)
 {
@@ -39,16 +40,45 @@ void *mem_realloc(void *ptr, size_t len)
     return must(realloc(ptr, len == 0 ? 1 : len), len);
 }
 
-void *mem_alloc_aligned(size_t align, size_t len)
-{
-    void *ptr = NULL; /* and not aligned_alloc(), which wants `len` to be a multiple of `align` */
-    int failed = posix_memalign(&ptr, align, len);
-    return must(failed == 0 ? ptr : NULL, len);
-}
-
 void mem_free(void *ptr)
 {
     free(ptr);
+}
+
+static void *map(size_t len)
+{
+    void *ptr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return must(ptr == MAP_FAILED ? NULL : ptr, len);
+}
+
+static void unmap(uint8_t *ptr, size_t len)
+{
+    if (len > 0 && munmap(ptr, len) != 0) {
+        /* A hole may be one mapping too many for the kernel: keep the addresses, not the memory. */
+        madvise(ptr, len, MADV_DONTNEED);
+    }
+}
+
+void *mem_pages_alloc(size_t len)
+{
+    ASSERT(len > 0 && (len & (len - 1)) == 0);
+    /* The kernel puts mappings side by side, so that behind the first aligned one all are. */
+    uint8_t *ptr = map(len);
+    size_t off = (uintptr_t)ptr & (len - 1);
+    if (off == 0) {
+        return ptr;
+    }
+    unmap(ptr, len);
+    ptr = map(2 * len);
+    size_t head = (len - ((uintptr_t)ptr & (len - 1))) & (len - 1);
+    unmap(ptr, head);
+    unmap(ptr + head + len, len - head);
+    return ptr + head;
+}
+
+void mem_pages_free(void *ptr, size_t len)
+{
+    unmap(ptr, len);
 }
 
 char *mem_strdup(const char *text)

@@ -17,10 +17,13 @@ __attribute__((malloc, alloc_size(1), returns_nonnull)) void *mem_zalloc(size_t 
 __attribute__((malloc, alloc_size(1, 2), returns_nonnull)) void *mem_array(size_t count,
                                                                            size_t size);
 __attribute__((alloc_size(2), returns_nonnull)) void *mem_realloc(void *ptr, size_t len);
-/* At a multiple of `align`, a power of two. */
-__attribute__((malloc, alloc_size(2), returns_nonnull)) void *mem_alloc_aligned(size_t align,
-                                                                                size_t len);
 void mem_free(void *ptr); /* safe on NULL */
+
+/* `len` zeroed bytes, a power of two and whole pages, at a multiple of `len`; from the system and
+ * back to it, apart from the heap. For large blocks that live long: among small ones that come and
+ * go, each would keep the holes around it from being given back. */
+__attribute__((malloc, alloc_size(1), returns_nonnull)) void *mem_pages_alloc(size_t len);
+void mem_pages_free(void *ptr, size_t len);
 
 __attribute__((malloc, returns_nonnull)) char *mem_strdup(const char *text);
 __attribute__((malloc, returns_nonnull)) void *mem_dup(const void *data, size_t len);

@@ -1,6 +1,5 @@
-/* A slab is SLAB_BYTES of memory at a multiple of SLAB_BYTES, less what malloc wants to put between
- * two of them: so slabs lie side by side, and clearing the low bits of an object's address gives
- * its slab.
+/* A slab is SLAB_BYTES of memory at a multiple of SLAB_BYTES: clearing the low bits of an object's
+ * address gives its slab.
  *
  * Invariants:
  *  1. Objects in [objects, next) were handed out at least once; those free again are chained
@@ -31,7 +30,6 @@
 #endif
 
 #define SLAB_BYTES ((size_t)65536)
-#define SLAB_GAP ((size_t)64) /* glibc's own words, and the smallest piece it can split off */
 #define SLAB_MAGIC 0x736c6162u
 
 struct slab {
@@ -46,7 +44,7 @@ _Static_assert(sizeof(struct slab) % 8 == 0, "objects are aligned");
 
 static bool is_full(const struct slab *slab)
 {
-    return slab->free == NULL && slab->next + slab->size > SLAB_BYTES - SLAB_GAP;
+    return slab->free == NULL && slab->next + slab->size > SLAB_BYTES;
 }
 
 static struct slab *slab_of(const void *object)
@@ -58,9 +56,9 @@ static struct slab *slab_of(const void *object)
 
 static struct slab *slab_new(struct slab_pool *pool, size_t size)
 {
-    struct slab *slab = mem_alloc_aligned(SLAB_BYTES, SLAB_BYTES - SLAB_GAP);
+    struct slab *slab = mem_pages_alloc(SLAB_BYTES);
     *slab = (struct slab){.magic = SLAB_MAGIC, .size = (uint32_t)size, .next = sizeof(*slab)};
-    POISON((uint8_t *)slab + sizeof(*slab), SLAB_BYTES - SLAB_GAP - sizeof(*slab));
+    POISON((uint8_t *)slab + sizeof(*slab), SLAB_BYTES - sizeof(*slab));
     list_add_head(&pool->open[size / 8 - 1], &slab->link);
     pool->slabs++;
     return slab;
@@ -72,8 +70,8 @@ static void slab_drop(struct slab_pool *pool, struct slab *slab)
     list_del(&slab->link);
     pool->slabs--;
     slab->magic = 0;
-    UNPOISON((uint8_t *)slab + sizeof(*slab), SLAB_BYTES - SLAB_GAP - sizeof(*slab));
-    mem_free(slab);
+    UNPOISON((uint8_t *)slab + sizeof(*slab), SLAB_BYTES - sizeof(*slab));
+    mem_pages_free(slab, SLAB_BYTES);
 }
 
 void slab_init(struct slab_pool *pool)

@@ -5,6 +5,8 @@
  *   - limits on header blocks;
  *   - budgets, and what a peer may not say on a stream that is over (h2_guard.h);
  *   - the server's check of header blocks (h2_fields.h) and of content-length against DATA;
+ *   - a memory of header blocks, so that one that comes again costs little (h2_memo.h), nor one
+ * that goes out again (h2_usual.h);
  *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
  *     RFC 9113 section 8.1 allows and grpc-go does.
  *
@@ -18,10 +20,13 @@
 #include "base/slab.h"
 #include "codec/h2_fields.h"
 #include "codec/h2_guard.h"
+#include "codec/h2_memo.h"
+#include "codec/h2_usual.h"
 
 #include <nghttp2/nghttp2.h>
 
 #define FIELDS_MAX 512
+#define FRAME_HEAD_LEN 9
 
 /* What nghttp2 hands back for a stream, from open() or h2_request() until closed(). */
 struct h2_stream {
@@ -29,6 +34,8 @@ struct h2_stream {
     void *owner;
     uint64_t length_left; /* of the content-length; H2_LENGTH_NONE: none was given */
     bool is_malformed;    /* reset for it: what still comes is not told */
+    bool head_is_usual;   /* its next header block is h2->usual_head, nghttp2's is empty */
+    bool end_is_usual;    /* its last DATA frame has h2->usual_trailers behind it */
 };
 
 struct h2 {
@@ -45,6 +52,13 @@ struct h2 {
     uint32_t block_count;
     struct h2_stream *block_stream; /* whose block it is; NULL: nobody's */
     struct h2_fields fields;        /* the same, server only */
+    struct h2_memo memo;
+    const struct h2_known *known; /* the block of the frame being received came before */
+    struct slice fresh_block;     /* it did not, and may be remembered; else empty */
+    struct h2_usual usual_head;
+    struct h2_usual usual_trailers;
+    int32_t head_taught_by; /* stream whose next header block is usual_head as nghttp2 encodes it */
+    int32_t trailers_taught_by;
     bool has_new_window; /* SETTINGS_INITIAL_WINDOW_SIZE came, and nothing has been sent since */
     bool is_over;        /* terminated by us or by a fatal error: input is ignored */
 };
@@ -148,6 +162,15 @@ static void malformed(struct h2 *h2, int32_t id)
 
 /* ---- header blocks ---------------------------------------------------------------------- */
 
+static void *stream_open(struct h2 *h2, int32_t id)
+{
+    if (h2->known == NULL) {
+        return h2->handler.open(h2->ctx, id);
+    }
+    h2->fields = h2->known->fields;
+    return h2->handler.open_known(h2->ctx, id, h2->known->kept);
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
@@ -162,7 +185,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     }
     h2->block_stream = NULL;
     int32_t id = frame->hd.stream_id;
-    void *owner = h2->is_over ? NULL : h2->handler.open(h2->ctx, id);
+    void *owner = h2->is_over ? NULL : stream_open(h2, id);
     if (owner == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -219,6 +242,12 @@ static void on_headers_done(struct h2 *h2, struct h2_stream *stream, const nghtt
         stream->length_left = h2->fields.length;
     }
     h2->handler.headers(stream->owner, !is_first && is_end);
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && h2->fresh_block.len > 0) {
+        void *kept = h2->handler.keep(stream->owner);
+        if (kept != NULL) {
+            h2_memo_learn(&h2->memo, h2->fresh_block, &h2->fields, kept);
+        }
+    }
 }
 
 static void on_message_frame(struct h2 *h2, const nghttp2_frame *frame)
@@ -243,14 +272,30 @@ static void on_message_frame(struct h2 *h2, const nghttp2_frame *frame)
 
 /* ---- other events ----------------------------------------------------------------------- */
 
-static bool has_window(const nghttp2_settings *settings)
+static bool has_setting(const nghttp2_settings *settings, int32_t id)
 {
     for (size_t i = 0; i < settings->niv; i++) {
-        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) {
+        if (settings->iv[i].settings_id == id) {
             return true;
         }
     }
     return false;
+}
+
+static void usual_forget(struct h2 *h2)
+{
+    h2_usual_forget(&h2->usual_head);
+    h2_usual_forget(&h2->usual_trailers);
+}
+
+static void on_settings(struct h2 *h2, const nghttp2_settings *settings)
+{
+    if (has_setting(settings, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)) {
+        h2->has_new_window = true;
+    }
+    if (has_setting(settings, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE)) {
+        usual_forget(h2);
+    }
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -263,7 +308,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_message_frame(h2, frame);
         break;
     case NGHTTP2_SETTINGS:
-        h2->has_new_window = h2->has_new_window || has_window(&frame->settings);
+        on_settings(h2, &frame->settings);
         break;
     case NGHTTP2_PING:
         h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
@@ -364,6 +409,26 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 
 /* ---- bodies ---------------------------------------------------------------------------- */
 
+/* Whether the trailers can leave behind this DATA frame, in the same write: on_send_data() follows
+ * at once unless the output is full. */
+static bool usual_fits(const struct h2 *h2, size_t len)
+{
+    return len > 0 && h2->out->len < h2->out_limit && h2_usual_is_known(&h2->usual_trailers);
+}
+
+static void usual_end(struct h2 *h2, struct h2_stream *stream, int32_t id, size_t len,
+                      uint32_t *flags)
+{
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (usual_fits(h2, len)) {
+        stream->end_is_usual = true;
+        return;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    h2_trailers(h2, id, h2->usual_trailers.fields, h2->usual_trailers.count);
+    h2->trailers_taught_by = id;
+}
+
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *data, size_t max,
                        uint32_t *flags, nghttp2_data_source *source, void *user)
 {
@@ -389,11 +454,32 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *data, size
     case H2_PULL_TRAILERS:
         *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
         break;
+    case H2_PULL_USUAL:
+        usual_end(h2, stream, id, len, flags);
+        break;
     case H2_PULL_FAIL:
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     ASSERT(len <= max);
     return (ssize_t)len;
+}
+
+/* RFC 9113 section 6.2: a HEADERS frame with both pieces as its block. */
+static void headers_append(struct outq *out, uint8_t flags, int32_t id, struct slice first,
+                           struct slice second)
+{
+    size_t len = first.len + second.len;
+    uint8_t head[FRAME_HEAD_LEN] = {
+        (uint8_t)(len >> 16),
+        (uint8_t)(len >> 8),
+        (uint8_t)len,
+        NGHTTP2_HEADERS,
+        flags | NGHTTP2_FLAG_END_HEADERS,
+    };
+    put_be32(head + 5, (uint32_t)id);
+    outq_append(out, head, sizeof(head));
+    outq_append(out, first.data, first.len);
+    outq_append(out, second.data, second.len);
 }
 
 static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
@@ -413,11 +499,22 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
          * the only place to stop it. The frame waits, with the bytes that pull() promised. */
         return NGHTTP2_ERR_WOULDBLOCK;
     }
-    outq_append(h2->out, head, 9);
+    uint8_t own_head[FRAME_HEAD_LEN];
+    memcpy(own_head, head, sizeof(own_head));
+    if (stream->end_is_usual) {
+        own_head[4] &= (uint8_t)~NGHTTP2_FLAG_END_STREAM;
+    }
+    outq_append(h2->out, own_head, sizeof(own_head));
     if (len > 0) {
         uint64_t before = h2->out->len;
         h2->handler.write(stream->owner, h2->out, len);
         ASSERT(h2->out->len == before + len);
+    }
+    if (stream->end_is_usual) {
+        const struct h2_usual *usual = &h2->usual_trailers;
+        ASSERT(h2_usual_is_known(usual));
+        headers_append(h2->out, NGHTTP2_FLAG_END_STREAM, frame->hd.stream_id, SLICE_EMPTY,
+                       slice_of(usual->bytes, usual->len));
     }
     return 0;
 }
@@ -488,6 +585,9 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2->options = *options;
     list_init(&h2->streams);
     h2_guard_init(&h2->guard, !options->is_client);
+    h2_memo_init(&h2->memo, handler->drop);
+    h2_usual_init(&h2->usual_head, options->usual.head, options->usual.head_count);
+    h2_usual_init(&h2->usual_trailers, options->usual.trailers, options->usual.trailers_count);
     nghttp2_session_callbacks *callbacks = callbacks_new();
     nghttp2_option *option = option_new(options->is_client);
     nghttp2_mem mem = {options->memory, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
@@ -512,6 +612,7 @@ void h2_free(struct h2 **h2_ptr)
     }
     ASSERT(h2->out == NULL);
     nghttp2_session_del(h2->session);
+    h2_memo_forget(&h2->memo);
     while (!list_empty(&h2->streams)) {
         stream_free(h2, CONTAINER_OF(h2->streams.next, struct h2_stream, link));
     }
@@ -521,13 +622,8 @@ void h2_free(struct h2 **h2_ptr)
 
 /* ---- bytes ----------------------------------------------------------------------------- */
 
-FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
+static void feed(struct h2 *h2, struct slice in)
 {
-    struct h2_verdict verdict;
-    size_t passed = h2_guard_pass(&h2->guard, in, now_ns, &verdict);
-    bool is_refused = passed < in.len;
-    h2->now_ns = now_ns;
-    in.len = passed;
     while (in.len > 0 && !h2->is_over) {
         ssize_t taken = nghttp2_session_mem_recv(h2->session, in.data, in.len);
         if (taken < 0) {
@@ -540,6 +636,68 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
         }
         in = slice_skip(in, (size_t)taken);
     }
+}
+
+/* RFC 9113 section 6.2: a HEADERS frame, whole. `is_new`: the first of its stream. */
+static void feed_block(struct h2 *h2, struct slice frame, bool is_new)
+{
+    struct slice block = slice_skip(frame, FRAME_HEAD_LEN);
+    uint8_t flags = frame.data[4];
+    bool is_plain = (flags & ~(unsigned)NGHTTP2_FLAG_END_STREAM) == NGHTTP2_FLAG_END_HEADERS;
+    if (!is_plain || block.len > H2_MEMO_BLOCK_MAX) {
+        h2_memo_forget(&h2->memo);
+        feed(h2, frame);
+        return;
+    }
+    h2->known = is_new ? h2_memo_find(&h2->memo, block) : NULL;
+    if (h2->known != NULL) {
+        uint8_t head[FRAME_HEAD_LEN] = {0}; /* no payload */
+        memcpy(head + 3, frame.data + 3, sizeof(head) - 3);
+        feed(h2, slice_of(head, sizeof(head)));
+        h2->known = NULL;
+        return;
+    }
+    bool is_neutral = h2_memo_is_neutral(block);
+    if (!is_neutral) {
+        h2_memo_forget(&h2->memo);
+    }
+    h2->fresh_block = is_new && is_neutral ? block : SLICE_EMPTY;
+    feed(h2, frame);
+    h2->fresh_block = SLICE_EMPTY;
+}
+
+/* What the guard lets pass of `in`: one HEADERS frame, or whatever is in front of the next. */
+static size_t feed_next(struct h2 *h2, struct slice in, uint64_t now_ns, struct h2_verdict *out,
+                        bool *is_refused)
+{
+    size_t len = 0;
+    size_t at = h2->handler.keep == NULL ? in.len : h2_guard_block(&h2->guard, in, &len);
+    uint32_t last_id = h2->guard.last_id;
+    uint64_t blocks = h2->guard.blocks;
+    in.len = at > 0 ? at : len;
+    bool is_block = at == 0 && !h2->guard.in_block;
+    size_t passed = h2_guard_pass(&h2->guard, in, now_ns, out);
+    *is_refused = passed < in.len;
+    in.len = passed;
+    if (is_block && !*is_refused) {
+        feed_block(h2, in, h2->guard.last_id > last_id);
+        return passed;
+    }
+    if (h2->guard.blocks != blocks) {
+        h2_memo_forget(&h2->memo); /* not in one piece */
+    }
+    feed(h2, in);
+    return passed;
+}
+
+FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
+{
+    struct h2_verdict verdict;
+    bool is_refused = false;
+    h2->now_ns = now_ns;
+    while (in.len > 0 && !h2->is_over && !is_refused) {
+        in = slice_skip(in, feed_next(h2, in, now_ns, &verdict, &is_refused));
+    }
     if (is_refused && nghttp2_session_want_read(h2->session) != 0) {
         h2_terminate(h2, verdict.code, verdict.why);
     }
@@ -547,6 +705,32 @@ FALLIBLE h2_recv(struct h2 *h2, struct slice in, uint64_t now_ns)
         return ERR_CLOSED;
     }
     return ERR_OK;
+}
+
+/* A HEADERS frame that nghttp2 has made. Its stream is gone when it was the last one. */
+static void send_block(struct h2 *h2, const uint8_t *frame, size_t len)
+{
+    int32_t id = (int32_t)get_be32(frame + 5);
+    struct h2_stream *stream = stream_of(h2, id);
+    struct slice block = slice_of(frame + FRAME_HEAD_LEN, len - FRAME_HEAD_LEN);
+    if (stream != NULL && stream->head_is_usual) {
+        /* Nothing stands in it but, maybe, a new size of the table. */
+        struct buf scratch = {0};
+        struct slice usual = h2_usual_block(&h2->usual_head, &scratch);
+        stream->head_is_usual = false;
+        headers_append(h2->out, frame[4], id, block, usual);
+        buf_fini(&scratch);
+        return;
+    }
+    if (!h2_usual_is_pure(block)) {
+        usual_forget(h2);
+    } else if (id == h2->head_taught_by) {
+        h2_usual_learn(&h2->usual_head, block);
+    } else if (id == h2->trailers_taught_by) {
+        h2_usual_learn(&h2->usual_trailers, block);
+    }
+    h2->head_taught_by = id == h2->head_taught_by ? 0 : h2->head_taught_by;
+    outq_append(h2->out, frame, len);
 }
 
 bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
@@ -570,7 +754,11 @@ bool h2_send(struct h2 *h2, struct outq *out, size_t limit)
             is_limited = out->len >= limit && nghttp2_session_want_write(h2->session) != 0;
             break;
         }
-        outq_append(out, data, (size_t)len);
+        if (data[3] == NGHTTP2_HEADERS && !h2->options.is_client) {
+            send_block(h2, data, (size_t)len);
+        } else {
+            outq_append(out, data, (size_t)len);
+        }
     }
     h2->has_new_window = h2->has_new_window && is_limited;
     h2->out = NULL;
@@ -619,6 +807,21 @@ void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t
     nghttp2_nv values[FIELDS_MAX];
     name_values(fields, count, values);
     int rv = nghttp2_submit_response(h2->session, id, values, count, has_body ? &provider : NULL);
+    ASSERT(rv == 0);
+}
+
+void h2_respond_usual(struct h2 *h2, int32_t id)
+{
+    struct h2_usual *usual = &h2->usual_head;
+    struct h2_stream *stream = stream_of(h2, id);
+    ASSERT(stream != NULL && usual->count > 0);
+    if (!h2_usual_is_known(usual)) {
+        h2->head_taught_by = id;
+        h2_respond(h2, id, usual->fields, usual->count, true);
+        return;
+    }
+    stream->head_is_usual = true;
+    int rv = nghttp2_submit_response(h2->session, id, NULL, 0, &provider);
     ASSERT(rv == 0);
 }
 

@@ -47,6 +47,7 @@ enum h2_pull {
     H2_PULL_WAIT,     /* nothing now: h2_resume() when there is */
     H2_PULL_END,      /* these bytes are the last, END_STREAM with them */
     H2_PULL_TRAILERS, /* these bytes are the last; h2_trailers() was called from inside pull() */
+    H2_PULL_USUAL,    /* these bytes are the last, the usual trailers follow (h2_options.usual) */
     H2_PULL_FAIL,     /* reset the stream with INTERNAL_ERROR */
 };
 
@@ -72,6 +73,21 @@ struct h2_handler {
     void (*ping)(void *ctx, bool is_ack);
     /* Client: the server will accept no stream over last_id. */
     void (*goaway)(void *ctx, int32_t last_id, uint32_t code, struct slice debug);
+    /* Server, all three or none. keep(): after headers() of a stream; what its header block came
+     * to, for when the same block comes again; NULL: nothing to be kept. open_known(): open() and
+     * all field() in one, of such a block; headers() follows. drop(): it will not be asked for
+     * again. */
+    void *(*keep)(void *stream);
+    void *(*open_known)(void *ctx, int32_t id, void *kept);
+    void (*drop)(void *kept);
+};
+
+/* How most answers of a server begin and end: cheaper than others. All fields are static. */
+struct h2_usual_fields {
+    const struct h2_field *head;
+    size_t head_count; /* at most 8, names and values shorter than 127 bytes */
+    const struct h2_field *trailers;
+    size_t trailers_count;
 };
 
 struct h2_options {
@@ -84,6 +100,7 @@ struct h2_options {
     /* Where sessions and streams live, shared by all sessions of an owner; outlives them. NULL: the
      * heap. A request costs nghttp2 eight allocations. */
     struct slab_pool *memory;
+    struct h2_usual_fields usual; /* server; empty: no h2_respond_usual(), no H2_PULL_USUAL */
 };
 
 /* Budgets against floods: tokens refill evenly; without one left the session ends with
@@ -111,6 +128,8 @@ bool h2_is_owed(const struct h2 *h2);
 /* Server: answers. With has_body the stream is pulled; without, this ends it. */
 void h2_respond(struct h2 *h2, int32_t id, const struct h2_field *fields, size_t count,
                 bool has_body);
+/* The same with the usual fields and a body. */
+void h2_respond_usual(struct h2 *h2, int32_t id);
 /* Client: opens a stream; the body is pulled when has_body. 0: no more ids on this connection. */
 int32_t h2_request(struct h2 *h2, const struct h2_field *fields, size_t count, bool has_body,
                    void *stream);

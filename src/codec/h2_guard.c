@@ -171,6 +171,11 @@ static bool priority_check(const uint8_t *head, size_t head_len, uint32_t id,
     return true;
 }
 
+static uint32_t payload_len(const uint8_t *head)
+{
+    return (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
+}
+
 /* The head of a PRIORITY frame, with what it depends on, is looked at as one. */
 static size_t head_want(const uint8_t *head)
 {
@@ -181,7 +186,7 @@ static size_t head_want(const uint8_t *head)
 static bool head_check(struct h2_guard *guard, const uint8_t *head, size_t head_len, uint64_t now,
                        struct h2_verdict *out)
 {
-    uint32_t len = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
+    uint32_t len = payload_len(head);
     uint8_t type = head[3];
     uint8_t flags = head[4];
     uint32_t id = get_be32(head + 5) & ID_MASK;
@@ -201,6 +206,7 @@ static bool head_check(struct h2_guard *guard, const uint8_t *head, size_t head_
     }
     if (type == FRAME_HEADERS || type == FRAME_PUSH_PROMISE || type == FRAME_CONTINUATION) {
         guard->in_block = (flags & FLAG_END_HEADERS) == 0;
+        guard->blocks++;
     }
     return pay(guard, type, len, now, out);
 }
@@ -275,6 +281,23 @@ size_t h2_guard_pass(struct h2_guard *guard, struct slice in, uint64_t now_ns,
         guard->has_begun |= guard->skip == 0 && guard->type != UINT8_MAX;
     }
     return len;
+}
+
+size_t h2_guard_block(const struct h2_guard *guard, struct slice in, size_t *len_out)
+{
+    if (guard->head_len > 0) {
+        return in.len;
+    }
+    size_t at = guard->skip;
+    while (at <= in.len && in.len - at >= GUARD_HEAD_LEN) {
+        size_t len = GUARD_HEAD_LEN + payload_len(in.data + at);
+        if (in.data[at + 3] == FRAME_HEADERS && in.len - at >= len) {
+            *len_out = len;
+            return at;
+        }
+        at += len;
+    }
+    return in.len;
 }
 
 bool h2_guard_reset_sent(struct h2_guard *guard, uint64_t now_ns)

@@ -42,6 +42,7 @@ struct h2_guard {
     struct h2_budget resets;
     struct h2_budget controls;
     uint32_t updates_left; /* WINDOW_UPDATEs that cost nothing */
+    uint64_t blocks;       /* frames with a piece of a header block */
 };
 
 struct h2_verdict {
@@ -54,6 +55,9 @@ void h2_guard_init(struct h2_guard *guard, bool is_server);
  */
 size_t h2_guard_pass(struct h2_guard *guard, struct slice in, uint64_t now_ns,
                      struct h2_verdict *out);
+/* Where the next HEADERS frame lies that is whole in `in`, and its length with the head; in.len
+ * when there is none. Judges nothing. */
+size_t h2_guard_block(const struct h2_guard *guard, struct slice in, size_t *len_out);
 /* A reset that is sent costs as much as one that comes. False: one too many. */
 bool h2_guard_reset_sent(struct h2_guard *guard, uint64_t now_ns);
 /* A DATA frame is sent: WINDOW_UPDATEs for it are due. */

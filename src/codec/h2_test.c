@@ -136,8 +136,18 @@ static void on_goaway(void *ctx, int32_t last_id, uint32_t code, struct slice de
              (const char *)debug.data);
 }
 
-static const struct h2_handler handler = {on_open,   on_field, on_headers, on_data, on_end,
-                                          on_closed, on_pull,  on_write,   on_ping, on_goaway};
+static const struct h2_handler handler = {
+    .open = on_open,
+    .field = on_field,
+    .headers = on_headers,
+    .data = on_data,
+    .end = on_end,
+    .closed = on_closed,
+    .pull = on_pull,
+    .write = on_write,
+    .ping = on_ping,
+    .goaway = on_goaway,
+};
 
 static struct side *side_new(bool is_client, uint32_t window)
 {

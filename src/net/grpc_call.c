@@ -29,6 +29,8 @@ static void call_recycle(struct outq_owner *owner)
     if (call->field_cap > CALL_FIELDS_INLINE) {
         mem_free(call->fields);
     }
+    grpc_call__head_unref(call->head);
+    call->head = NULL;
     outq_clear(&call->body);
     list_add_head(&server->spare_calls, &call->link);
     server->spare_count++;
@@ -86,7 +88,7 @@ static struct grpc_call *call_take(struct http_server *server)
     struct arena arena = call->arena;
     struct grpc_deframer deframer = call->deframer;
     struct outq body = call->body;
-    memset(call, 0, sizeof(*call));
+    memset(call, 0, offsetof(struct grpc_call, fields_inline));
     call->arena = arena;
     call->deframer = deframer;
     call->body = body;
@@ -296,17 +298,36 @@ static void message_set(struct grpc_call *call, enum grpc_status status, const c
     }
 }
 
+static const struct h2_field usual_head[] = {
+    {SLICE(":status"), SLICE("200"), true},
+    {SLICE("content-type"), SLICE("application/grpc"), true},
+};
+static const struct h2_field usual_trailers[] = {
+    {SLICE("grpc-status"), SLICE("0"), true},
+    {SLICE("grpc-message"), SLICE(""), true},
+};
+const struct h2_usual_fields grpc_call__usual = {
+    .head = usual_head,
+    .head_count = ARRAY_LEN(usual_head),
+    .trailers = usual_trailers,
+    .trailers_count = ARRAY_LEN(usual_trailers),
+};
+
 static void send_headers(struct grpc_call *call)
 {
     struct h2_field fields[4];
     size_t count = 0;
+    call->headers_sent = true;
+    call->conn->has_sent = true;
+    if (call->subtype.len == 0 && !call->is_gzip) {
+        h2_respond_usual(call->conn->h2, call->id);
+        return;
+    }
     fields[count++] = FIELD(":status", SLICE("200"), true);
     fields[count++] = content_type_field(call);
     if (call->is_gzip) {
         fields[count++] = FIELD("grpc-encoding", SLICE("gzip"), true);
     }
-    call->headers_sent = true;
-    call->conn->has_sent = true;
     h2_respond(call->conn->h2, call->id, fields, count, true);
 }
 
@@ -706,6 +727,9 @@ enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
     size_t len = call->body.len < max ? (size_t)call->body.len : max;
     bool is_last = !call->has_source && len == call->body.len && call->is_finished;
     *len_out = len;
+    if (is_last && call->status == GRPC_OK && call->message.len == 0) {
+        return H2_PULL_USUAL;
+    }
     if (is_last) {
         struct h2_field fields[2];
         size_t count = status_fields(call, fields);

@@ -32,6 +32,19 @@ struct call_field {
 
 #define CALL_FIELDS_INLINE 8
 
+/* What a request's header block came to, for the requests of its connection with the same block
+ * (codec/h2.h, keep()). Never changes; counted. */
+struct grpc_head {
+    size_t refs;
+    const struct grpc_method *method;
+    struct slice path; /* as all texts, behind the fields */
+    struct slice subtype;
+    struct slice encoding;
+    uint64_t timeout_ns; /* UINT64_MAX: none */
+    size_t field_count;
+    struct call_field fields[];
+};
+
 struct grpc_call {
     struct outq_owner owner;
     struct http_server *server;
@@ -57,10 +70,10 @@ struct grpc_call {
     struct slice encoding;   /* grpc-encoding */
     struct slice bad_type;   /* a content-type that is not gRPC's */
     struct slice bad_method; /* anything but POST */
-    struct call_field fields_inline[CALL_FIELDS_INLINE];
+    struct grpc_head *head;  /* it came before: where path, encoding and fields lie; or NULL */
     struct call_field *fields;
     size_t field_count;
-    size_t field_cap;
+    size_t field_cap; /* 0: of the head, or none */
     bool is_grpc;
     const char *head_error; /* a bad timeout or metadata, or NULL */
     mono_ns deadline;
@@ -98,6 +111,8 @@ struct grpc_call {
     uint8_t urgency;
     enum grpc_status status;
     struct slice message; /* encoded */
+
+    struct call_field fields_inline[CALL_FIELDS_INLINE]; /* last: not cleared for reuse */
 };
 
 /* grpc_call.c */
@@ -127,6 +142,7 @@ void grpc_call__source_wait(struct grpc_call *call, bool got_some);
 void grpc_call__source_close(struct grpc_call *call); /* if there is one */
 
 /* grpc_recv.c */
+void grpc_call__head_unref(struct grpc_head *head); /* safe on NULL */
 void grpc_call__resume_input(struct grpc_call *call);
 /* The method is known: the call is open, and a streaming handler hears of it. */
 void grpc_call__begin(struct grpc_call *call);

@@ -121,6 +121,86 @@ static void on_field(void *stream, struct slice name, struct slice value)
     }
 }
 
+/* ---- heads that come again ---------------------------------------------------------------- */
+
+static size_t head_text_len(const struct grpc_call *call)
+{
+    size_t len = call->path.len + call->subtype.len + call->encoding.len;
+    for (size_t i = 0; i < call->field_count; i++) {
+        len += call->fields[i].name.len + call->fields[i].value.len;
+    }
+    return len;
+}
+
+static struct slice head_text(uint8_t **next, struct slice text)
+{
+    uint8_t *at = *next;
+    if (text.len > 0) {
+        memcpy(at, text.data, text.len);
+    }
+    *next += text.len;
+    return slice_of(at, text.len);
+}
+
+/* Only of a request that is in order: every refusal is found anew. */
+static void *on_keep(void *stream)
+{
+    struct grpc_call *call = stream;
+    if (call->stage != CALL_OPEN || call->head != NULL) {
+        return NULL;
+    }
+    size_t fields_len = call->field_count * sizeof(struct call_field);
+    struct grpc_head *head = mem_alloc(sizeof(*head) + fields_len + head_text_len(call));
+    uint8_t *next = (uint8_t *)head->fields + fields_len;
+    *head = (struct grpc_head){
+        .refs = 1,
+        .method = call->method,
+        .timeout_ns = call->deadline == UINT64_MAX ? UINT64_MAX : call->deadline - call->started,
+        .field_count = call->field_count,
+    };
+    head->path = head_text(&next, call->path);
+    head->subtype = head_text(&next, call->subtype);
+    head->encoding = head_text(&next, call->encoding);
+    for (size_t i = 0; i < call->field_count; i++) {
+        head->fields[i].name = head_text(&next, call->fields[i].name);
+        head->fields[i].value = head_text(&next, call->fields[i].value);
+    }
+    return head;
+}
+
+static void head_use(struct grpc_call *call, struct grpc_head *head)
+{
+    head->refs++;
+    call->head = head;
+    call->method = head->method;
+    call->path = head->path;
+    call->subtype = head->subtype;
+    call->encoding = head->encoding;
+    call->is_grpc = true;
+    call->fields = head->fields;
+    call->field_count = head->field_count;
+    call->field_cap = 0;
+    if (head->timeout_ns != UINT64_MAX) {
+        call->deadline = call->started + head->timeout_ns;
+    }
+}
+
+void grpc_call__head_unref(struct grpc_head *head)
+{
+    if (head != NULL) {
+        ASSERT(head->refs > 0);
+        head->refs--;
+        if (head->refs == 0) {
+            mem_free(head);
+        }
+    }
+}
+
+static void on_drop(void *kept)
+{
+    grpc_call__head_unref(kept);
+}
+
 /* ---- refusals --------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 4, 5))) static void refuse(struct grpc_call *call,
@@ -248,7 +328,9 @@ static void on_headers(void *stream, bool is_trailers)
         grpc_call__reset(call, H2_CANCEL, GRPC_DEADLINE_EXCEEDED);
         return;
     }
-    call->method = http__method_find(call->server, call->path);
+    if (call->head == NULL) {
+        call->method = http__method_find(call->server, call->path);
+    }
     if (call->method == NULL) {
         refuse_path(call);
         return;
@@ -521,6 +603,15 @@ static void *on_open(void *ctx, int32_t id)
     return grpc_call__open(conn, id);
 }
 
+static void *on_open_known(void *ctx, int32_t id, void *kept)
+{
+    struct grpc_call *call = on_open(ctx, id);
+    if (call != NULL) {
+        head_use(call, kept);
+    }
+    return call;
+}
+
 static void on_closed(void *stream, uint32_t code)
 {
     UNUSED(code);
@@ -580,4 +671,7 @@ const struct h2_handler http__h2_handler = {
     .write = grpc_call__write,
     .ping = on_ping,
     .goaway = on_goaway,
+    .keep = on_keep,
+    .open_known = on_open_known,
+    .drop = on_drop,
 };

@@ -91,8 +91,18 @@ static void on_goaway(void *ctx, int32_t last_id, uint32_t code, struct slice de
     UNUSED(debug);
 }
 
-static const struct h2_handler handler = {on_open,   on_field, on_headers, on_data, on_end,
-                                          on_closed, on_pull,  on_write,   on_ping, on_goaway};
+static const struct h2_handler handler = {
+    .open = on_open,
+    .field = on_field,
+    .headers = on_headers,
+    .data = on_data,
+    .end = on_end,
+    .closed = on_closed,
+    .pull = on_pull,
+    .write = on_write,
+    .ping = on_ping,
+    .goaway = on_goaway,
+};
 
 static void echo(struct grpc_call *call, struct slice message)
 {

@@ -37,6 +37,7 @@ void http__h2_start(struct http_conn *conn)
         .header_bytes_max = HEADER_BYTES_MAX,
         .header_count_max = HEADER_COUNT_MAX,
         .memory = &conn->server->group.slabs,
+        .usual = grpc_call__usual,
     };
     conn->h2 = h2_new(&options, &http__h2_handler, conn);
     conn->read_at = loop_now(conn->server->loop);

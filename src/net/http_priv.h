@@ -132,6 +132,7 @@ bool http__h1_room(struct http_conn *conn); /* before a write; true: more after 
 
 /* grpc_call.c: the side of a call that faces its connection. */
 extern const struct h2_handler http__h2_handler;
+extern const struct h2_usual_fields grpc_call__usual;
 void grpc_call__gone_all(struct http_conn *conn, enum grpc_status why);
 void grpc_call__free_spare(struct http_server *server);
 void grpc_call__ask_again(struct task *task);

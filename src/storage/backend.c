@@ -19,9 +19,12 @@
 
 #define BATCH_INTERVAL_MS 100 /* etcd's defaults */
 #define BATCH_LIMIT 10000
-#define FORGET_NS (10 * NS_PER_SEC) /* between two times that commits let go of mapped pages */
-#define RETRY_MS 1000               /* between two tries of a commit that met a full disk */
-#define FREE_SLICE 16384            /* rows let go of at once: a full batch, some 0.2 ms */
+/* Mapped pages are let go of when so much time has passed or so many rows were committed, which map
+ * some 4 MB. */
+#define FORGET_NS (10 * NS_PER_SEC)
+#define FORGET_ROWS 200000
+#define RETRY_MS 1000    /* between two tries of a commit that met a full disk */
+#define FREE_SLICE 16384 /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -243,10 +246,14 @@ static FALLIBLE commit_batches(struct backend *backend, size_t count, struct err
 static void forget_maybe(struct backend *backend)
 {
     mono_ns now = env_now_mono(backend->options.env);
-    if (now - backend->forgotten_at < FORGET_NS) {
+    for (size_t i = 0; i < backend->commit_batch_count; i++) {
+        backend->rows_since_forgotten += backend->commit_batch[i]->row_count;
+    }
+    if (now - backend->forgotten_at < FORGET_NS && backend->rows_since_forgotten < FORGET_ROWS) {
         return;
     }
     backend->forgotten_at = now;
+    backend->rows_since_forgotten = 0;
     struct bolt_tx *tx = bolt_read_begin(backend->db);
     bolt_tx_forget_pages(tx);
     bolt_read_end(&tx);

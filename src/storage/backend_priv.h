@@ -150,7 +150,8 @@ struct backend {
 
     /* The commit in flight: the executor's from submit to done. */
     struct job job;
-    mono_ns forgotten_at; /* bolt_tx_forget_pages(), by the executor */
+    mono_ns forgotten_at;          /* bolt_tx_forget_pages(), by the executor */
+    uint64_t rows_since_forgotten; /* the same */
     bool is_committing;
     mono_ns commit_start;
     uint64_t commit_ops;
