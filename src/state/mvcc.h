@@ -140,6 +140,8 @@ struct mvcc_read {
     struct keyindex_iter iter;
     int64_t at;      /* the revision read */
     bool is_current; /* opened at the newest revision, with nothing unfinished above it */
+    uint64_t rows;   /* looked up, or about to be */
+    uint64_t pages;  /* of the file, read for them */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;
@@ -167,8 +169,10 @@ bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *bu
 bool mvcc_read_is_done(const struct mvcc_read *read);
 /* The next row as stored. False at the end. Valid until the next call or turn. */
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out);
+/* So many rows will be looked up: a read of many spares the memory from the first one on. */
+void mvcc_read_expect(struct mvcc_read *read, uint64_t rows);
 /* The row of a key given, also after a pause: it is there until the read is closed. */
-struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len);
+struct slice mvcc_read_row(struct mvcc_read *read, struct revision mod, uint32_t row_len);
 /* Before anything is written or the loop turns. The next call goes on after the last row given. */
 void mvcc_read_pause(struct mvcc_read *read);
 
