@@ -497,19 +497,13 @@ void mvcc_read_close(struct mvcc_read *read)
 
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out)
 {
-    struct key_version version;
     if (!read->is_measured && read->is_current) {
         ASSERT(mvcc_revision(read->store) == read->at);
         read->total = keyindex_count(read->store->index, &read->iter.range);
         read->is_measured = true;
     }
-    while (!read->is_measured && *budget > 0) {
-        if (keyindex_iter_next(&read->measure, &version, budget)) {
-            read->total.keys++;
-            read->total.wire_bytes += keyindex_wire_len(version.row_len);
-        } else {
-            read->is_measured = read->measure.is_done;
-        }
+    if (!read->is_measured) {
+        read->is_measured = keyindex_iter_count(&read->measure, budget, &read->total);
     }
     keyindex_iter_pause(&read->measure);
     *out = read->total;

@@ -155,8 +155,8 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
 void mvcc_read_close(struct mvcc_read *read);
 /* How many keys the whole range has, and what their rows take in a RangeResponse. Exact. At the
  * current revision (and outside a transaction's own, older reads) it costs O(log n); at an older
- * one every key of the range is visited; *budget, how many may still be, goes down. False: call
- * again. */
+ * one, what has changed since: parts of the index in which nothing has are a step each. *budget,
+ * the steps that may still be taken, goes down. False: call again. */
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
 /* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
  * and has not been paused. */
