@@ -38,20 +38,28 @@ static void spend(uint64_t *budget, uint64_t units)
 /* ---- rows -------------------------------------------------------------------------------------
  */
 
+static struct slice row_read(struct range *range, struct revision mod, uint32_t row_len,
+                             uint64_t *budget)
+{
+    uint64_t pages = range->read.pages;
+    struct slice raw = mvcc_read_row(&range->read, mod, row_len);
+    spend(budget, RANGE_ROW_UNITS + RANGE_PAGE_UNITS * (range->read.pages - pages));
+    return raw;
+}
+
 /* The row of a key, taken apart. */
-static void row_load(const struct range *range, struct revision mod, uint32_t row_len,
+static void row_load(struct range *range, struct revision mod, uint32_t row_len,
                      struct mvcc_row *out, uint64_t *budget)
 {
-    spend(budget, RANGE_ROW_UNITS);
-    if (mvcc_row_parse(mvcc_read_row(&range->read, mod, row_len), out) != ERR_OK) {
+    if (mvcc_row_parse(row_read(range, mod, row_len, budget), out) != ERR_OK) {
         fatal("the database holds a row that is no key-value; restore it from a snapshot");
     }
 }
 
 /* Key, create and mod revision and version: from the index if it has them all, else from the row.
  */
-static void facts_load(const struct range *range, const struct key_version *version,
-                       struct mvcc_row *out, uint64_t *budget)
+static void facts_load(struct range *range, const struct key_version *version, struct mvcc_row *out,
+                       uint64_t *budget)
 {
     if (!version->is_newest) {
         row_load(range, version->mod, version->row_len, out, budget);
@@ -70,7 +78,7 @@ static bool is_between(int64_t value, int64_t min, int64_t max)
     return !(max != 0 && value > max) && !(min != 0 && value < min);
 }
 
-static bool passes(const struct range *range, const struct key_version *version, uint64_t *budget)
+static bool passes(struct range *range, const struct key_version *version, uint64_t *budget)
 {
     const RangeRequest *request = range->request;
     struct mvcc_row row;
@@ -100,8 +108,7 @@ static struct kv_row bare_of(const struct mvcc_row *row)
 
 /* What a row takes in the reply without tag and length. The index knows no leases, so to leave the
  * value out the row has to be seen. */
-static uint32_t body_len(const struct range *range, const struct key_version *version,
-                         uint64_t *budget)
+static uint32_t body_len(struct range *range, const struct key_version *version, uint64_t *budget)
 {
     struct mvcc_row row;
     if (!range->request->keys_only) {
@@ -130,8 +137,7 @@ static int64_t value_prefix(struct slice value)
     return (int64_t)(prefix ^ (UINT64_C(1) << 63));
 }
 
-static int64_t order_of(const struct range *range, const struct key_version *version,
-                        uint64_t *budget)
+static int64_t order_of(struct range *range, const struct key_version *version, uint64_t *budget)
 {
     struct mvcc_row row;
     if (sorts_by_value(range)) {
@@ -154,19 +160,22 @@ static int64_t order_of(const struct range *range, const struct key_version *ver
     UNREACHABLE();
 }
 
-static int compare_values(const struct range *range, const struct range_ref *a,
-                          const struct range_ref *b, uint64_t *budget)
+static int compare_values(struct range *range, const struct range_ref *a, const struct range_ref *b,
+                          uint64_t *budget)
 {
     struct mvcc_row left;
     struct mvcc_row right;
     row_load(range, (struct revision){a->mod_main, a->mod_sub}, a->row_len, &left, budget);
+    buf_reset(&range->left); /* the next row may be put where this one is */
+    buf_append_slice(&range->left, left.value);
+    left.value = buf_slice(&range->left);
     row_load(range, (struct revision){b->mod_main, b->mod_sub}, b->row_len, &right, budget);
     spend(budget,
           (left.value.len < right.value.len ? left.value.len : right.value.len) / RANGE_UNIT_BYTES);
     return slice_cmp(left.value, right.value);
 }
 
-static bool is_before(const struct range *range, size_t x, size_t y, uint64_t *budget)
+static bool is_before(struct range *range, size_t x, size_t y, uint64_t *budget)
 {
     const struct range_ref *a = &range->refs[x];
     const struct range_ref *b = &range->refs[y];
@@ -232,6 +241,7 @@ static void measured(struct range *range)
     uint64_t found = range->is_filtered ? range->found : range->total;
     struct buf tail = {.data = range->tail, .cap = sizeof(range->tail)};
     range->stage = RANGE_HEAD;
+    mvcc_read_expect(&range->read, range->give);
     if (range->request->count_only) {
         found = 0;
     }
@@ -413,8 +423,7 @@ static bool row_find(struct range *range, uint64_t *budget)
 static struct slice row_body(struct range *range, uint64_t *budget)
 {
     if (!range->request->keys_only) {
-        spend(budget, RANGE_ROW_UNITS);
-        return mvcc_read_row(&range->read, range->row, range->row_len);
+        return row_read(range, range->row, range->row_len, budget);
     }
     if (range->item_at == 0) {
         struct mvcc_row row;
@@ -576,4 +585,5 @@ void range_close(struct range *range)
     mvcc_read_close(&range->read);
     mem_free(range->refs);
     buf_fini(&range->bare);
+    buf_fini(&range->left);
 }

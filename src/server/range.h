@@ -29,6 +29,8 @@
 
 /* A row that is looked up costs this many units; a key that is only passed in the index, one. */
 #define RANGE_ROW_UNITS ((uint64_t)12)
+/* And so many each page that has to be read for it. */
+#define RANGE_PAGE_UNITS ((uint64_t)12)
 /* So many bytes copied cost a unit. */
 #define RANGE_UNIT_BYTES ((uint64_t)256)
 
@@ -83,6 +85,7 @@ struct range {
     size_t item_len; /* of the row under way, with tag and length; 0: none is */
     size_t item_at;
     struct buf bare; /* a row without its value */
+    struct buf left; /* a value that is compared */
     uint8_t head[96];
     size_t head_len;
     uint8_t tail[24];

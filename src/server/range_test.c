@@ -335,8 +335,8 @@ TEST(range, a_slice_is_bounded_whatever_it_does)
         int sort_target;
         int64_t revision;
         int64_t max_create;
-    } rows[] = {{true, 0, 0, 0},      {false, 1, 0, 0}, {false, 4, 0, 0},
-                {false, 0, 19000, 0}, {false, 0, 0, 3}, {true, 3, 19000, 5000}};
+    } rows[] = {{true, 0, 0, 0},     {false, 1, 0, 0}, {false, 4, 0, 0},
+                {true, 0, 19000, 0}, {false, 0, 0, 3}, {true, 3, 19000, 5000}};
     struct run run;
     run_open(&run);
     fill_keys(&run, 20000);
@@ -360,6 +360,28 @@ TEST(range, a_slice_is_bounded_whatever_it_does)
         assert_true(slices >= 19); /* 20,000 keys, and no slice looks at more than 1,000 */
         range_close(&range);
     }
+    run_close(&run);
+}
+
+TEST(range, the_length_as_of_a_recent_revision_costs_what_has_changed_since)
+{
+    struct run run;
+    struct range range;
+    RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    uint64_t budget = 1200; /* 1,000 of the 20,000 keys are newer */
+    run_open(&run);
+    fill_keys(&run, 20000);
+    request.key = pb_binary(SLICE("k"));
+    request.range_end = pb_binary(SLICE("l"));
+    request.revision = mvcc_revision(run.mvcc) - 1000;
+    assert_int_equal(apply_range_open(run.apply, &request, &range), STATUS_OK);
+    assert_true(range_measure(&range, &budget));
+    range_close(&range);
+    request.revision = mvcc_revision(run.mvcc) - 15000;
+    budget = 1200;
+    assert_int_equal(apply_range_open(run.apply, &request, &range), STATUS_OK);
+    assert_false(range_measure(&range, &budget));
+    range_close(&range);
     run_close(&run);
 }
 

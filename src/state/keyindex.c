@@ -134,14 +134,22 @@ static void place_end(const struct keyindex *index, struct keyindex_place *place
     place->slot[index->depth - 1] = node->count;
 }
 
-/* Adds a difference to what the ancestors of the place know. */
-static void place_count(struct keyindex *index, struct keyindex_place *place,
+static int64_t later_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Adds the difference that revision `main` makes to what the ancestors of the place know. */
+static void place_count(struct keyindex *index, struct keyindex_place *place, int64_t main,
                         struct key_count before, struct key_count after)
 {
     for (unsigned level = 0; level + 1 < place->depth; level++) {
-        struct key_count *sum = &inner_of(place->node[level])->sum[place->slot[level]];
-        *sum = count_sub(count_add(*sum, after), before);
+        struct keyindex_inner *inner = inner_of(place->node[level]);
+        unsigned slot = place->slot[level];
+        inner->sum[slot] = count_sub(count_add(inner->sum[slot], after), before);
+        inner->newest[slot] = later_of(inner->newest[slot], main);
     }
+    index->newest = later_of(index->newest, main);
     index->total = count_sub(count_add(index->total, after), before);
     index->stats.keys_live = index->total.keys;
 }
@@ -171,7 +179,8 @@ static void place_grow_root(struct keyindex *index, struct keyindex_place *place
 {
     ASSERT(index->depth < KEYINDEX_DEPTH_MAX);
     struct keyindex_node *root = keyindex__node_new(index, false);
-    keyindex__node_insert(root, 0, index->root->record[0], index->root, index->total);
+    keyindex__node_insert(root, 0, index->root->record[0], index->root, index->total,
+                          index->newest);
     memmove(place->node + 1, place->node, place->depth * sizeof(place->node[0]));
     memmove(place->slot + 1, place->slot, place->depth * sizeof(place->slot[0]));
     place->node[0] = root;
@@ -231,7 +240,7 @@ static unsigned place_make_room(struct keyindex *index, struct keyindex_place *p
     struct key_count moved = keyindex__node_sum(right, 0, right->count);
     inner_of(parent)->sum[slot] = count_sub(inner_of(parent)->sum[slot], moved);
     keyindex__node_insert(parent, slot + 1, right->count > 0 ? right->record[0] : record, right,
-                          moved);
+                          moved, inner_of(parent)->newest[slot]);
     if (place->slot[level] >= cut) {
         place->node[level] = right;
         place->slot[level] = (uint16_t)(place->slot[level] - cut);
@@ -247,11 +256,11 @@ static void place_insert(struct keyindex *index, struct keyindex_place *place,
     unsigned leaf = place_make_room(index, place, place->depth - 1u, record);
     ASSERT(leaf + 1 == place->depth);
     struct key_count count = record_count(record);
-    keyindex__node_insert(place->node[leaf], place->slot[leaf], record, NULL, count);
+    keyindex__node_insert(place->node[leaf], place->slot[leaf], record, NULL, count, record->mod);
     if (place->slot[leaf] == 0) {
         place_fix_first(place, leaf);
     }
-    place_count(index, place, (struct key_count){0}, count);
+    place_count(index, place, record->mod, (struct key_count){0}, count);
     place->epoch = ++index->epoch;
     place->is_found = true;
 }
@@ -264,6 +273,7 @@ static void merge_right(struct keyindex *index, struct keyindex_inner *parent, u
     keyindex__node_move(target, source, 0);
     keyindex__node_fit(target);
     parent->sum[left] = count_add(parent->sum[left], parent->sum[left + 1]);
+    parent->newest[left] = later_of(parent->newest[left], parent->newest[left + 1]);
     keyindex__node_remove(&parent->node, left + 1);
     keyindex__node_free(index, source);
 }
@@ -371,7 +381,7 @@ static void place_advance(struct keyindex *index, struct keyindex_place *place, 
     keyindex__record_set(index, record, rev, create, version, row_len);
     index->stats.revisions++;
     place_set_live(place, row_len > 0);
-    place_count(index, place, before, record_count(record));
+    place_count(index, place, rev.main, before, record_count(record));
 }
 
 static void place_create(struct keyindex *index, struct keyindex_place *place, struct slice key,
@@ -607,6 +617,65 @@ bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uin
     return false;
 }
 
+/* Is everything below child `slot` of the node inside the range? Its first key is. */
+static bool is_all_inside(const struct keyindex_node *node, unsigned slot,
+                          const struct key_range *range)
+{
+    if (range->kind == KEY_FROM) {
+        return true;
+    }
+    return range->kind == KEY_SPAN && slot + 1u < node->count &&
+           slice_cmp(record_key(node->record[slot + 1]), range->end) <= 0;
+}
+
+/* The place is at the first key of a leaf. Moves it to the last key of the largest subtree that
+ * begins there, is inside the range, and has not changed since iter->at; *out is what lives in it.
+ * False: there is none. */
+static bool iter_skip(struct keyindex_iter *iter, struct key_count *out)
+{
+    struct keyindex_place *place = &iter->place;
+    unsigned leaf = place->depth - 1u;
+    unsigned top = leaf;
+    while (top > 0 && place->slot[top] == 0) {
+        top--;
+    }
+    for (; top < leaf; top++) {
+        const struct keyindex_inner *inner = inner_of_const(place->node[top]);
+        unsigned slot = place->slot[top];
+        if (inner->newest[slot] > iter->at ||
+            !is_all_inside(place->node[top], slot, &iter->range)) {
+            continue;
+        }
+        *out = inner->sum[slot];
+        for (unsigned level = top; level < leaf; level++) {
+            struct keyindex_node *child = inner_of(place->node[level])->child[place->slot[level]];
+            place->node[level + 1] = child;
+            place->slot[level + 1] = (uint16_t)(child->count - 1);
+        }
+        return true;
+    }
+    return false;
+}
+
+bool keyindex_iter_count(struct keyindex_iter *iter, uint64_t *budget, struct key_count *total)
+{
+    struct key_version version;
+    ASSERT(!iter->is_reverse);
+    while (!iter->is_done && *budget > 0) {
+        struct key_count below;
+        --*budget;
+        if (!iter_move(iter) || !iter_has(iter, record_key(place_record(&iter->place)))) {
+            iter->is_done = true;
+        } else if (iter->place.slot[iter->place.depth - 1] == 0 && iter_skip(iter, &below)) {
+            *total = count_add(*total, below);
+        } else if (keyindex__record_get(place_record(&iter->place), iter->at, &version)) {
+            total->keys++;
+            total->wire_bytes += keyindex_wire_len(version.row_len);
+        }
+    }
+    return iter->is_done;
+}
+
 /* What lives before `key`, or in the whole tree up to and without the place. */
 static struct key_count place_rank(const struct keyindex_place *place)
 {
@@ -725,8 +794,9 @@ static void record_check(const struct keyindex_record *record, struct keyindex_s
     seen->key_bytes += record->key_len;
 }
 
+/* No revision in the tree of `node` may be above `newest`. */
 static struct key_count node_check(const struct keyindex *index, const struct keyindex_node *node,
-                                   unsigned level, struct keyindex_stats *seen)
+                                   unsigned level, int64_t newest, struct keyindex_stats *seen)
 {
     ASSERT(node->is_leaf == (level + 1u == index->depth));
     ASSERT(node->count > 0 || level == 0);
@@ -740,12 +810,14 @@ static struct key_count node_check(const struct keyindex *index, const struct ke
         struct key_count sum;
         if (node->is_leaf) {
             ASSERT((node->live >> i & 1) == record_is_live(node->record[i]));
+            ASSERT(node->record[i]->mod <= newest);
             record_check(node->record[i], seen);
             sum = record_count(node->record[i]);
         } else {
             const struct keyindex_inner *inner = inner_of_const(node);
             ASSERT(inner->child[i]->record[0] == node->record[i]);
-            sum = node_check(index, inner->child[i], level + 1, seen);
+            ASSERT(inner->newest[i] <= newest);
+            sum = node_check(index, inner->child[i], level + 1, inner->newest[i], seen);
             ASSERT(sum.keys == inner->sum[i].keys);
             ASSERT(sum.wire_bytes == inner->sum[i].wire_bytes);
         }
@@ -758,7 +830,7 @@ static struct key_count node_check(const struct keyindex *index, const struct ke
 void keyindex_check(const struct keyindex *index)
 {
     struct keyindex_stats seen = {0};
-    struct key_count total = node_check(index, index->root, 0, &seen);
+    struct key_count total = node_check(index, index->root, 0, index->newest, &seen);
     ASSERT(total.keys == index->total.keys);
     ASSERT(total.wire_bytes == index->total.wire_bytes);
     ASSERT(index->stats.keys_live == total.keys);

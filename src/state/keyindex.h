@@ -76,6 +76,12 @@ void keyindex_tombstone_at(struct keyindex *index, struct keyindex_place *place,
 bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
                   struct key_version *out);
 
+/* Keys that live and what their rows take as field 2 of a RangeResponse: tag, length, row. */
+struct key_count {
+    uint64_t keys;
+    uint64_t wire_bytes;
+};
+
 /* The keys of a range as of a revision, ascending or descending. Embed; may be kept over changes of
  * the index when paused before them. */
 struct keyindex_iter {
@@ -96,13 +102,13 @@ void keyindex_iter_fini(struct keyindex_iter *iter);
  * looked at, live or not; when it has come to 0 the answer is false too, but not is_done. */
 bool keyindex_iter_next(struct keyindex_iter *iter, struct key_version *out, uint64_t *budget);
 void keyindex_iter_pause(struct keyindex_iter *iter);
+/* Adds to *total what keyindex_iter_next() would give from here on, until the end (true) or until
+ * the budget, the steps that it may take, is used up. Parts of the tree in which nothing has
+ * changed since `at` take one step each: so a recent revision costs what has been changed since it.
+ */
+bool keyindex_iter_count(struct keyindex_iter *iter, uint64_t *budget, struct key_count *total);
 
-/* Keys that live now and what their rows take as field 2 of a RangeResponse: tag, length, row. */
-struct key_count {
-    uint64_t keys;
-    uint64_t wire_bytes;
-};
-/* O(log n), exact. */
+/* What lives now. O(log n), exact. */
 struct key_count keyindex_count(const struct keyindex *index, const struct key_range *range);
 /* The same of the first `limit` keys of the range, or of the last. */
 struct key_count keyindex_count_first(const struct keyindex *index, const struct key_range *range,

@@ -150,8 +150,39 @@ static void do_compact(struct world *world, int64_t at)
     world->compact = at;
 }
 
+/* Counted in steps, with changes in between where the count is of the past. */
+static void do_count(struct world *world, const struct key_range *range, int64_t at, bool pauses)
+{
+    struct keyindex_iter iter;
+    struct key_count want = {0};
+    struct key_count got = {0};
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct model_rev *rev = model_get(&world->key[i], at);
+        if (rev != NULL && key_range_has(range, key_text(world, i))) {
+            want.keys++;
+            want.wire_bytes += keyindex_wire_len(rev->row_len);
+        }
+    }
+    keyindex_iter_init(&iter, world->index, range, at);
+    uint64_t budget = 3;
+    for (unsigned n = 0; !keyindex_iter_count(&iter, &budget, &got); n++) {
+        ASSERT(budget == 0);
+        budget = 3;
+        if (pauses) {
+            keyindex_iter_pause(&iter);
+        }
+        if (pauses && n % 8 == 0 && at < INT64_MAX) {
+            do_put(world, (n * 11) % KEYS, 7);
+        }
+    }
+    ASSERT(got.keys == want.keys);
+    ASSERT(got.wire_bytes == want.wire_bytes);
+    keyindex_iter_fini(&iter);
+}
+
 static void do_range(struct world *world, const struct key_range *range, int64_t at, bool pauses)
 {
+    do_count(world, range, at, pauses);
     struct keyindex_iter iter;
     struct key_version got;
     struct key_count want_count = {0};

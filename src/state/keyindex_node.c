@@ -135,7 +135,7 @@ struct key_count keyindex__node_sum(const struct keyindex_node *node, unsigned f
 
 void keyindex__node_insert(struct keyindex_node *node, unsigned slot,
                            struct keyindex_record *record, struct keyindex_node *child,
-                           struct key_count sum)
+                           struct key_count sum, int64_t newest)
 {
     ASSERT(node->count < NODE_CAP);
     ASSERT(slot <= node->count);
@@ -153,8 +153,10 @@ void keyindex__node_insert(struct keyindex_node *node, unsigned slot,
         struct keyindex_inner *inner = inner_of(node);
         memmove(inner->child + slot + 1, inner->child + slot, tail * sizeof(inner->child[0]));
         memmove(inner->sum + slot + 1, inner->sum + slot, tail * sizeof(inner->sum[0]));
+        memmove(inner->newest + slot + 1, inner->newest + slot, tail * sizeof(inner->newest[0]));
         inner->child[slot] = child;
         inner->sum[slot] = sum;
+        inner->newest[slot] = newest;
     }
     node->record[slot] = record;
     node->prefix[slot] = prefix_of(record_key(record), node->skip);
@@ -175,6 +177,7 @@ void keyindex__node_remove(struct keyindex_node *node, unsigned slot)
         struct keyindex_inner *inner = inner_of(node);
         memmove(inner->child + slot, inner->child + slot + 1, tail * sizeof(inner->child[0]));
         memmove(inner->sum + slot, inner->sum + slot + 1, tail * sizeof(inner->sum[0]));
+        memmove(inner->newest + slot, inner->newest + slot + 1, tail * sizeof(inner->newest[0]));
     }
     node->count--;
 }
@@ -198,6 +201,7 @@ void keyindex__node_move(struct keyindex_node *target, struct keyindex_node *sou
         const struct keyindex_inner *inner = inner_of(source);
         memcpy(to->child + target->count, inner->child + from, count * sizeof(inner->child[0]));
         memcpy(to->sum + target->count, inner->sum + from, count * sizeof(inner->sum[0]));
+        memcpy(to->newest + target->count, inner->newest + from, count * sizeof(inner->newest[0]));
     }
     target->count = (uint16_t)(target->count + count);
     source->count = (uint16_t)from;

@@ -50,7 +50,8 @@ _Static_assert(offsetof(struct keyindex_record, key) == 28, "the record of a key
  *      the 8 bytes of record[i]'s key from `skip` on, zero-padded, as a big-endian number;
  *      shared[] has the first of the skipped bytes.
  *   2. record[] is strictly ascending by key. In an inner node record[i] is the first key below
- *      child[i], and sum[i] what lives below it.
+ *      child[i], sum[i] what lives below it, and no revision there is above newest[i]: what lived
+ *      below it as of newest[i], and since, is what lives now.
  *   3. Every node but the root has at least one key; all leaves are equally deep. */
 struct keyindex_node {
     uint16_t count;
@@ -66,6 +67,7 @@ struct keyindex_inner {
     struct keyindex_node node;
     struct keyindex_node *child[NODE_CAP];
     struct key_count sum[NODE_CAP];
+    int64_t newest[NODE_CAP];
 };
 
 struct keyindex {
@@ -73,6 +75,7 @@ struct keyindex {
     uint8_t depth;              /* levels, the leaves included */
     uint64_t epoch;             /* changes of the tree's shape */
     struct key_count total;
+    int64_t newest; /* revision of all */
     struct keyindex_stats stats;
     struct slab_pool slabs; /* records and short histories */
 };
@@ -191,7 +194,7 @@ unsigned keyindex__inner_search(const struct keyindex_node *node, struct slice k
 struct key_count keyindex__node_sum(const struct keyindex_node *node, unsigned from, unsigned to);
 void keyindex__node_insert(struct keyindex_node *node, unsigned slot,
                            struct keyindex_record *record, struct keyindex_node *child,
-                           struct key_count sum);
+                           struct key_count sum, int64_t newest);
 void keyindex__node_remove(struct keyindex_node *node, unsigned slot);
 /* Moves slots [from, count) of `source` behind the last of `target`. Prefixes are for the caller:
  * keyindex__node_fit() both. */

@@ -179,6 +179,51 @@ TEST(keyindex, counts_are_exact_over_many_keys_and_orders_of_insertion)
     }
 }
 
+static uint64_t steps_to_count(struct keyindex *index, const struct key_range *range, int64_t at,
+                               uint64_t want)
+{
+    struct keyindex_iter iter;
+    struct key_count count = {0};
+    uint64_t budget = UINT64_MAX;
+    keyindex_iter_init(&iter, index, range, at);
+    assert_true(keyindex_iter_count(&iter, &budget, &count));
+    assert_int_equal(count.keys, want);
+    assert_int_equal(count.wire_bytes, want * 102);
+    keyindex_iter_fini(&iter);
+    return UINT64_MAX - budget;
+}
+
+/* What Kubernetes asks for, page after page: the rest of a list, as of its first page. */
+TEST(keyindex, a_count_of_the_recent_past_costs_what_has_changed_since)
+{
+    const int keys = 100000;
+    struct keyindex *index = keyindex_new();
+    char key[32];
+    for (int i = 0; i < keys; i++) {
+        snprintf(key, sizeof(key), "/registry/pods/%08d", (int)((int64_t)i * 7919 % keys));
+        put(index, key, i + 2);
+    }
+    int64_t at = keys + 1;
+    struct key_range all = {.kind = KEY_FROM};
+    struct key_range span =
+        key_range_of(SLICE("/registry/pods/00000100"), SLICE("/registry/pods/00099900"));
+    assert_true(steps_to_count(index, &all, at, 100000) < 100); /* children of the root */
+    assert_true(steps_to_count(index, &span, at, 99800) < 1000);
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "/registry/pods/%08d", i * 4999);
+        put(index, key, at + 1 + i);
+        snprintf(key, sizeof(key), "/registry/pods/%08dx", i * 4999);
+        put(index, key, at + 21 + i);
+    }
+    keyindex_check(index);
+    uint64_t steps = steps_to_count(index, &all, at, 100000);
+    assert_true(steps > 100);
+    assert_true(steps < 8000);
+    assert_true(steps_to_count(index, &span, at, 99800) < 8000);
+    assert_int_equal(steps_to_count(index, &all, 1, 0), 100020 + 1); /* and one finds the end */
+    keyindex_free(&index);
+}
+
 TEST(keyindex, random_operations_equal_the_model)
 {
     uint64_t state = 1;

@@ -5,7 +5,8 @@
 #define CHANGES_CAP_MIN 16
 /* A transaction with more changes does not leave its memory behind, nor is it let go of at once. */
 #define CHANGES_KEEP 4096
-#define RESTORE_MAPPED_MAX ((uint64_t)16 << 20) /* what opening a store may keep resident of it */
+/* A read of more rows does not keep what it has seen of the database's file resident. */
+#define LONG_ROWS 64
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -59,7 +60,6 @@ struct restore {
     struct errbuf *why;
     enum err err;
     struct revision last; /* row seen; {1, 0} before the first */
-    uint64_t mapped;      /* bytes of rows since the file's pages were let go of */
     bool has_leases;
 };
 
@@ -104,11 +104,6 @@ static bool restore_row(void *ctx, struct slice key, struct slice value)
     keyindex_restore(store->index, row.key, rev, is_tombstone ? 0 : row.create,
                      is_tombstone ? 0 : row.version, is_tombstone ? 0 : (uint32_t)value.len);
     restore->last = rev;
-    restore->mapped += value.len;
-    if (restore->mapped > RESTORE_MAPPED_MAX) {
-        restore->mapped = 0;
-        backend_forget_pages(store->backend);
-    }
     restore->has_leases = restore->has_leases || row.lease != 0;
     if (restore->has_leases && store->options.hooks.attach != NULL) {
         store->options.hooks.attach(store->options.hooks.ctx, row.key,
@@ -508,19 +503,13 @@ void mvcc_read_close(struct mvcc_read *read)
 
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out)
 {
-    struct key_version version;
     if (!read->is_measured && read->is_current) {
         ASSERT(mvcc_revision(read->store) == read->at);
         read->total = keyindex_count(read->store->index, &read->iter.range);
         read->is_measured = true;
     }
-    while (!read->is_measured && *budget > 0) {
-        if (keyindex_iter_next(&read->measure, &version, budget)) {
-            read->total.keys++;
-            read->total.wire_bytes += keyindex_wire_len(version.row_len);
-        } else {
-            read->is_measured = read->measure.is_done;
-        }
+    if (!read->is_measured) {
+        read->is_measured = keyindex_iter_count(&read->measure, budget, &read->total);
     }
     keyindex_iter_pause(&read->measure);
     *out = read->total;
@@ -554,9 +543,21 @@ bool mvcc_read_is_done(const struct mvcc_read *read)
     return read->iter.is_done;
 }
 
-struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len)
+void mvcc_read_expect(struct mvcc_read *read, uint64_t rows)
 {
-    struct slice raw = row_at(read->store, mod);
+    read->rows += rows;
+}
+
+struct slice mvcc_read_row(struct mvcc_read *read, struct revision mod, uint32_t row_len)
+{
+    struct slice raw;
+    bool is_long = read->rows >= LONG_ROWS;
+    uint64_t before = backend_pages_read(read->store->backend);
+    if (!backend_get_row_near(read->store->backend, mod, is_long, &raw)) {
+        damaged(read->store, mod, "is missing");
+    }
+    read->pages += backend_pages_read(read->store->backend) - before;
+    read->rows++;
     if (raw.len != row_len) {
         damaged(read->store, mod, "has changed its length"); /* a reply may have promised it */
     }

@@ -140,6 +140,8 @@ struct mvcc_read {
     struct keyindex_iter iter;
     int64_t at;      /* the revision read */
     bool is_current; /* opened at the newest revision, with nothing unfinished above it */
+    uint64_t rows;   /* looked up, or about to be */
+    uint64_t pages;  /* of the file, read for them */
     struct key_count total;
     bool is_measured;
     struct keyindex_iter measure;
@@ -153,8 +155,8 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
 void mvcc_read_close(struct mvcc_read *read);
 /* How many keys the whole range has, and what their rows take in a RangeResponse. Exact. At the
  * current revision (and outside a transaction's own, older reads) it costs O(log n); at an older
- * one every key of the range is visited; *budget, how many may still be, goes down. False: call
- * again. */
+ * one, what has changed since: parts of the index in which nothing has are a step each. *budget,
+ * the steps that may still be taken, goes down. False: call again. */
 bool mvcc_read_measure(struct mvcc_read *read, uint64_t *budget, struct key_count *out);
 /* The same for its first `limit` keys, or the last: O(log n), and only of a read that is_current
  * and has not been paused. */
@@ -167,8 +169,10 @@ bool mvcc_read_key(struct mvcc_read *read, struct key_version *out, uint64_t *bu
 bool mvcc_read_is_done(const struct mvcc_read *read);
 /* The next row as stored. False at the end. Valid until the next call or turn. */
 bool mvcc_read_next(struct mvcc_read *read, struct slice *raw_out);
+/* So many rows will be looked up: a read of many spares the memory from the first one on. */
+void mvcc_read_expect(struct mvcc_read *read, uint64_t rows);
 /* The row of a key given, also after a pause: it is there until the read is closed. */
-struct slice mvcc_read_row(const struct mvcc_read *read, struct revision mod, uint32_t row_len);
+struct slice mvcc_read_row(struct mvcc_read *read, struct revision mod, uint32_t row_len);
 /* Before anything is written or the loop turns. The next call goes on after the last row given. */
 void mvcc_read_pause(struct mvcc_read *read);
 

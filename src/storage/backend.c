@@ -23,8 +23,9 @@
  * some 4 MB. */
 #define FORGET_NS (10 * NS_PER_SEC)
 #define FORGET_ROWS 200000
-#define RETRY_MS 1000    /* between two tries of a commit that met a full disk */
-#define FREE_SLICE 16384 /* rows let go of at once: a full batch, some 0.2 ms */
+#define RETRY_MS 1000                   /* between two tries of a commit that met a full disk */
+#define SMALL_FILE ((uint64_t)16 << 20) /* may be resident as a whole */
+#define FREE_SLICE 16384                /* rows let go of at once: a full batch, some 0.2 ms */
 
 static const char *const bucket_names[BUCKET_COUNT] = {
     [BUCKET_ALARM] = "alarm",
@@ -66,6 +67,7 @@ const char *backend_path(const struct backend *backend)
 
 void backend__tree_pin(struct backend *backend)
 {
+    bolt_walk_enter(backend->walk, NULL);
     bolt_read_end(&backend->tree);
     backend->tree = bolt_read_begin(backend->db);
     for (unsigned i = 0; i < BUCKET_COUNT; i++) {
@@ -74,6 +76,7 @@ void backend__tree_pin(struct backend *backend)
             backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
         }
     }
+    bolt_walk_enter(backend->walk, backend->bucket[BUCKET_KEY]);
 }
 
 static bool tree_get(struct backend *backend, enum backend_bucket bucket, struct slice key,
@@ -568,6 +571,7 @@ static void backend_free(struct backend *backend)
     if (backend->options.loop != NULL) {
         loop_task_remove(&backend->free_task);
     }
+    bolt_walk_free(&backend->walk);
     bolt_read_end(&backend->tree);
     backend__scrub_close(backend);
     backend__defrag_close(backend);
@@ -594,6 +598,7 @@ FALLIBLE backend_open(const struct backend_options *options, struct backend **ou
     task_init(&backend->free_task, free_later);
     chunk_pool_init(&backend->pool);
     buf_init(&backend->conf_state);
+    backend->walk = bolt_walk_new();
     timer_init(&backend->timer, interval_passed);
     backend->job = (struct job){.run = commit_run, .done = commit_done};
     struct bolt_options bolt = {
@@ -772,9 +777,10 @@ void backend_delete_row(struct backend *backend, struct revision rev, bool is_to
     wrote(backend);
 }
 
-bool backend_get_row(struct backend *backend, struct revision rev, struct slice *out)
+/* Looks the row up in the pending set. True when that decides: *found_out says how. */
+static bool pending_row(struct backend *backend, struct revision rev, struct slice *out,
+                        bool *found_out)
 {
-    uint8_t key[TOMBSTONE_LEN];
     for (struct batch *batch = backend->open; batch != NULL; batch = older_batch(backend, batch)) {
         if (!batch->is_sealed) {
             batch__sort_gone(batch);
@@ -782,16 +788,49 @@ bool backend_get_row(struct backend *backend, struct revision rev, struct slice 
         const struct pending_kv *row = batch__row(batch, rev);
         if (row != NULL) {
             *out = slice_of(row->data, row->len);
-            return !row->is_dead && !row->is_tombstone;
+            *found_out = !row->is_dead && !row->is_tombstone;
+            return true;
         }
         if (batch__is_gone(batch, rev)) {
-            return false;
+            *found_out = false;
+            return true;
         }
     }
-    return tree_get(backend, BUCKET_KEY, revision_encode(rev, false, key), out);
+    return false;
 }
 
-/* ---- scans ------------------------------------------------------------------------------------
+bool backend_get_row(struct backend *backend, struct revision rev, struct slice *out)
+{
+    uint8_t key[TOMBSTONE_LEN];
+    bool is_found = false;
+    return pending_row(backend, rev, out, &is_found)
+               ? is_found
+               : tree_get(backend, BUCKET_KEY, revision_encode(rev, false, key), out);
+}
+
+bool backend_get_row_near(struct backend *backend, struct revision rev, bool is_long,
+                          struct slice *out)
+{
+    uint8_t key[TOMBSTONE_LEN];
+    bool is_found = false;
+    if (pending_row(backend, rev, out, &is_found)) {
+        return is_found;
+    }
+    is_long = is_long && bolt_tx_size(backend->tree) > SMALL_FILE;
+    enum err err = bolt_walk_find(backend->walk, revision_encode(rev, false, key), is_long, out);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        backend_damaged(backend, "%s", bolt_tx_why(backend->tree));
+    }
+    return err == ERR_OK;
+}
+
+uint64_t backend_pages_read(const struct backend *backend)
+{
+    return bolt_walk_pages(backend->walk);
+}
+
+/* ---- scans ----
+--------------------------------------------------------------------------------
  */
 
 void backend_scan(struct backend *backend, enum backend_bucket bucket, struct slice from,
@@ -808,7 +847,9 @@ void backend_scan(struct backend *backend, enum backend_bucket bucket, struct sl
         batches[count++] = CONTAINER_OF(link, struct batch, link);
     }
     ASSERT(count == backend->batch_count);
+    bolt_tx_set_scanning(backend->tree, bucket == BUCKET_KEY);
     enum err err = backend__scan(backend->tree, batches, count, bucket, from, end, each, ctx, &why);
+    bolt_tx_set_scanning(backend->tree, false);
     if (batches != few) {
         mem_free(batches);
     }

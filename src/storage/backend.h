@@ -132,6 +132,13 @@ void backend_put_row(struct backend *backend, struct revision rev, bool is_tombs
 void backend_delete_row(struct backend *backend, struct revision rev, bool is_tombstone);
 /* The row of a put, valid until the next call that writes or turns the loop. */
 bool backend_get_row(struct backend *backend, struct revision rev, struct slice *out);
+/* The same for whoever reads many rows: cheap when the row lies near the one that was looked up
+ * this way last, and valid only until the next one. `is_long`: of so many rows that they had better
+ * not make the file resident (bolt_walk_find). */
+bool backend_get_row_near(struct backend *backend, struct revision rev, bool is_long,
+                          struct slice *out);
+/* Pages that such reads have fetched so far: a measure of work. */
+uint64_t backend_pages_read(const struct backend *backend);
 
 /* ---- reading it all, as of a moment --------------------------------------------------------- */
 

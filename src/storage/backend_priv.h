@@ -121,6 +121,7 @@ struct backend {
     struct bolt *db;
     struct bolt_tx *tree; /* the state as of the last commit that the loop has heard of */
     struct bolt_bucket *bucket[BUCKET_COUNT]; /* of tree */
+    struct bolt_walk *walk; /* backend_get_row_near()'s, in bucket `key` of tree */
 
     struct list batches; /* struct batch, oldest first; the last one is open */
     size_t batch_count;

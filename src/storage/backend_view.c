@@ -252,6 +252,7 @@ struct backend_view *backend_view_begin(struct backend *backend)
         }
     }
     view->tree = bolt_read_begin(backend->db);
+    bolt_tx_set_scanning(view->tree, true);
     backend->view_count++;
     return view;
 }

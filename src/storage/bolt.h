@@ -168,9 +168,29 @@ FALLIBLE bolt_cursor_next(struct bolt_cursor *cursor, struct bolt_item *out);
 FALLIBLE bolt_cursor_prev(struct bolt_cursor *cursor, struct bolt_item *out);
 /* The first item whose key is not less than `key`. */
 FALLIBLE bolt_cursor_seek(struct bolt_cursor *cursor, struct slice key, struct bolt_item *out);
+/* The row with exactly this key, as bolt_get() would find it. Cheap when it lies near the one that
+ * the cursor stands on, as rows of one time do: only the pages that it does not share are searched.
+ */
+FALLIBLE bolt_cursor_find(struct bolt_cursor *cursor, struct slice key, struct slice *value_out);
 /* Deletes the row it stands on; next() and prev() go on from there. ERR_INVALID: it is a bucket.
  * ERR_NOT_FOUND: it was deleted already. */
 FALLIBLE bolt_cursor_delete(struct bolt_cursor *cursor);
+
+/* ---- walks --------------------------------------------------------------------------------- */
+
+/* Finds many rows of one bucket, one after the other (bolt_walk.c). What two finds share of the way
+ * down is not searched again, so rows that lie near one another are cheap. */
+struct bolt_walk;
+struct bolt_walk *bolt_walk_new(void);
+void bolt_walk_free(struct bolt_walk **walk); /* NULLs; safe on NULL */
+/* From now on in this bucket, of a read transaction; NULL: in none. */
+void bolt_walk_enter(struct bolt_walk *walk, struct bolt_bucket *bucket);
+/* As bolt_get(), but the value is only valid until the next call. `is_long`: pages are not mapped
+ * but read into memory of the walk's own, a few of them at a time. Mapping what lies scattered over
+ * a large file costs a page fault a row, and makes sixteen pages resident for each. */
+FALLIBLE bolt_walk_find(struct bolt_walk *walk, struct slice key, bool is_long, struct slice *out);
+/* Pages that long walks have read so far: a measure of work. */
+uint64_t bolt_walk_pages(const struct bolt_walk *walk);
 
 /* ---- observers ----------------------------------------------------------------------------- */
 
@@ -188,6 +208,12 @@ uint64_t bolt_readers(const struct bolt *db);
 /* Takes the pages that reads have mapped out of the process's resident memory (they stay in the
  * page cache). Any thread; what the transaction's slices point to stays readable. */
 void bolt_tx_forget_pages(struct bolt_tx *tx);
+
+/* The same for whoever goes through very much of the file in order: while a transaction scans, the
+ * pages that it gets are remembered, and whenever they add up to BOLT_SCAN_BYTES, as well as at its
+ * end, they are let go of. That costs in proportion to those pages, however large the file is. */
+#define BOLT_SCAN_BYTES ((uint64_t)8 << 20)
+void bolt_tx_set_scanning(struct bolt_tx *tx, bool is_scanning);
 
 struct bolt_stats {
     uint64_t commits;

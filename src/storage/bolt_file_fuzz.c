@@ -18,6 +18,8 @@ static enum err scan(struct bolt_bucket *bucket, uint64_t *budget, uint64_t *row
 {
     struct bolt_cursor cursor;
     struct bolt_item item;
+    struct bolt_walk *walk = bolt_walk_new();
+    bolt_walk_enter(walk, bucket);
     bolt_cursor_init(&cursor, bucket);
     enum err err = bolt_cursor_first(&cursor, &item);
     for (; err == ERR_OK && *budget > 0; err = bolt_cursor_next(&cursor, &item)) {
@@ -26,13 +28,16 @@ static enum err scan(struct bolt_bucket *bucket, uint64_t *budget, uint64_t *row
         struct bolt_bucket *inner = NULL;
         struct slice value;
         (void)!bolt_get(bucket, item.key, &value);
+        (void)!bolt_walk_find(walk, item.key, *budget % 2 == 0, &value);
         if (item.is_bucket && bolt_bucket(bucket, item.key, &inner) == ERR_OK) {
             enum err inner_err = scan(inner, budget, rows_out);
             if (inner_err != ERR_NOT_FOUND) {
-                return inner_err;
+                err = inner_err;
+                break;
             }
         }
     }
+    bolt_walk_free(&walk);
     return err;
 }
 

@@ -1,6 +1,7 @@
 #include "storage/bolt_model.h"
 
 #include "base/mem.h"
+#include "storage/bolt_priv.h"
 
 #include <stdio.h>
 
@@ -169,9 +170,52 @@ static void compare_lookup(const struct model_row *row, struct bolt_bucket *buck
     compare_item(row, &item);
 }
 
+static void compare_find(const struct model_row *row, struct bolt_walk *walk, bool is_long)
+{
+    struct slice value = SLICE_EMPTY;
+    enum err err = bolt_walk_find(walk, row->key, is_long, &value);
+    ASSERT(err == (row->bucket != NULL ? ERR_NOT_FOUND : ERR_OK));
+    ASSERT(row->bucket != NULL || slice_eq(value, row->value));
+}
+
+/* Forwards, backwards, here and there, and what is not there. */
+void model_compare_walk(const struct model *model, struct bolt_walk *walk, bool is_long)
+{
+    struct slice value;
+    for (size_t i = 0; i < model->count; i++) {
+        compare_find(&model->rows[i], walk, is_long);
+    }
+    for (size_t i = model->count; i-- > 0;) {
+        compare_find(&model->rows[i], walk, is_long);
+    }
+    for (size_t i = 0; i < model->count; i++) {
+        compare_find(&model->rows[i * 7919 % model->count], walk, is_long);
+    }
+    for (size_t i = 0; i < model->count; i++) {
+        struct slice key = model->rows[i].key;
+        bool exact;
+        key.len -= key.len > 1;
+        (void)model_search(model, key, &exact);
+        enum err err = bolt_walk_find(walk, key, is_long, &value);
+        ASSERT(exact || err == ERR_NOT_FOUND);
+    }
+}
+
+static void compare_walks(const struct model *model, struct bolt_bucket *bucket)
+{
+    struct bolt_walk *walk = bolt_walk_new();
+    bolt_walk_enter(walk, bucket);
+    model_compare_walk(model, walk, false);
+    model_compare_walk(model, walk, true);
+    bolt_walk_free(&walk);
+}
+
 void model_compare(const struct model *model, struct bolt_bucket *bucket)
 {
     ASSERT(model->sequence == bolt_bucket_sequence(bucket));
+    if (!bucket->tx->is_writable) {
+        compare_walks(model, bucket);
+    }
     compare_forward(model, bucket);
     compare_backward(model, bucket);
     for (size_t i = 0; i < model->count; i++) {

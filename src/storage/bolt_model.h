@@ -33,8 +33,11 @@ void model_put(struct model *model, struct slice key, struct slice value);
 void model_remove(struct model *model, size_t index);
 struct model *model_bucket_ensure(struct model *model, struct slice name);
 
-/* ASSERTs that the bucket holds exactly this, by cursor in both directions, by get and by seek. */
+/* ASSERTs that the bucket holds exactly this, by cursor in both directions, by get and by seek, and
+ * of a read transaction by walks. */
 void model_compare(const struct model *model, struct bolt_bucket *bucket);
+/* The same by a walk that has entered the bucket. */
+void model_compare_walk(const struct model *model, struct bolt_walk *walk, bool is_long);
 
 /* Random numbers of a test: the same seed gives the same ones (splitmix64). With `script` they are
  * read from there instead, two bytes a number, then zeroes: a fuzzer decides. */

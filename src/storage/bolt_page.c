@@ -114,19 +114,32 @@ bool bolt__page_elem(const struct bolt_page *page, uint32_t i, struct bolt_elem 
     return true;
 }
 
+/* Compares like slice_cmp(). Keys of rows differ in their first 8 bytes, as a rule. */
+static int key_cmp(struct slice a, struct slice b, uint64_t b_start)
+{
+    if (a.len >= 8 && b.len >= 8) {
+        uint64_t a_start = get_be64(a.data);
+        if (a_start != b_start) {
+            return a_start < b_start ? -1 : 1;
+        }
+    }
+    return slice_cmp(a, b);
+}
+
 bool bolt__page_search(const struct bolt_page *page, struct slice key, uint32_t *index_out,
                        bool *exact_out)
 {
     uint32_t low = 0;
     uint32_t high = page->count;
     bool exact = false;
+    uint64_t start = key.len >= 8 ? get_be64(key.data) : 0;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         struct slice at;
         if (!bolt__page_key(page, mid, &at)) {
             return false;
         }
-        int order = slice_cmp(at, key);
+        int order = key_cmp(at, key, start);
         if (order == 0) {
             low = mid;
             exact = true;

@@ -83,14 +83,104 @@ static FALLIBLE page_read(struct bolt_tx *tx, uint64_t pgno, struct slice *out)
     return ERR_OK;
 }
 
+/* ---- scans ---------------------------------------------------------------------------------- */
+
+/* The kernel maps, with the page that is touched, what it has of the 64 KiB around it. */
+static uintptr_t window_down(uintptr_t at)
+{
+    return at & ~(SCAN_WINDOW - 1);
+}
+
+static uintptr_t window_up(uintptr_t at)
+{
+    return window_down(at + SCAN_WINDOW - 1);
+}
+
+static void forget(struct bolt_tx *tx, uintptr_t from, uintptr_t end)
+{
+    const struct bolt_map *map = tx->view->map;
+    uintptr_t base = (uintptr_t)map->base;
+    from = from > base ? from : base;
+    end = end < base + map->len ? end : base + map->len;
+    file_map_forget(tx->db->file, map->base + (from - base), end - from);
+}
+
+void bolt__scan_forget(struct bolt_tx *tx)
+{
+    struct bolt_scan *scan = tx->scan;
+    if (scan == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < scan->count; i++) {
+        forget(tx, scan->span[i].from, scan->span[i].end);
+    }
+    scan->count = 0;
+    scan->bytes = 0;
+}
+
+/* Branches lie elsewhere than leaves, and leaves in pieces: several spans grow side by side. */
+static void scan_note(struct bolt_tx *tx, const uint8_t *page, size_t len)
+{
+    struct bolt_scan *scan = tx->scan;
+    uintptr_t from = window_down((uintptr_t)page);
+    uintptr_t end = window_up((uintptr_t)page + len);
+    for (size_t i = scan->count; i-- > 0;) {
+        if (from < scan->span[i].from || from > scan->span[i].end) {
+            continue;
+        }
+        if (end > scan->span[i].end) {
+            scan->bytes += end - scan->span[i].end;
+            scan->span[i].end = end;
+        }
+        return;
+    }
+    if (scan->count == SCAN_SPANS) {
+        bolt__scan_forget(tx);
+    }
+    scan->span[scan->count].from = from;
+    scan->span[scan->count].end = end;
+    scan->count++;
+    scan->bytes += end - from;
+}
+
+static void scan_over(struct bolt_tx *tx, const uint8_t *page, size_t len)
+{
+    if (tx->scan->bytes >= BOLT_SCAN_BYTES) {
+        bolt__scan_forget(tx);
+    }
+    scan_note(tx, page, len);
+}
+
+void bolt_tx_set_scanning(struct bolt_tx *tx, bool is_scanning)
+{
+    tx->is_scanning = is_scanning && tx->view->map != NULL;
+    if (tx->is_scanning && tx->scan == NULL) {
+        tx->scan = ARENA_NEW(&tx->arena, struct bolt_scan);
+    }
+}
+
+void bolt__page_forget(struct bolt_tx *tx, const struct bolt_page *page)
+{
+    forget(tx, window_down((uintptr_t)page->data), window_up((uintptr_t)page->data + page->len));
+}
+
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+static FALLIBLE check_bounds(struct bolt_tx *tx, uint64_t pgno)
+{
+    uint64_t hwm = tx->view->meta.hwm;
+    if (pgno < 2 || pgno >= hwm) {
+        return bolt__tx_error(tx, ERR_CORRUPT,
+                              "%s: page %" PRIu64 " is referred to, outside of 2..%" PRIu64,
+                              tx->db->path, pgno, hwm - 1);
+    }
+    return ERR_OK;
+}
+
 FALLIBLE bolt__page_bytes(struct bolt_tx *tx, uint64_t pgno, struct slice *out)
 {
     const struct bolt_view *view = tx->view;
-    if (pgno < 2 || pgno >= view->meta.hwm) {
-        return bolt__tx_error(tx, ERR_CORRUPT,
-                              "%s: page %" PRIu64 " is referred to, outside of 2..%" PRIu64,
-                              tx->db->path, pgno, view->meta.hwm - 1);
-    }
+    TRY(check_bounds(tx, pgno));
     if (view->map == NULL) {
         return page_read(tx, pgno, out);
     }
@@ -98,6 +188,9 @@ FALLIBLE bolt__page_bytes(struct bolt_tx *tx, uint64_t pgno, struct slice *out)
     size_t len = 0;
     TRY(page_length(tx, pgno, data, &len));
     *out = slice_of(data, len);
+    if (tx->is_scanning) {
+        scan_over(tx, data, len);
+    }
     return ERR_OK;
 }
 
@@ -125,6 +218,41 @@ FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out
     TRY(bolt__page_bytes(tx, pgno, &bytes));
     const char *problem = NULL;
     if (!bolt__page_parse(bytes.data, bytes.len, out, &problem)) {
+        return bolt__tx_page_error(tx, pgno, problem);
+    }
+    return look_at(tx, pgno, out);
+}
+
+/* `len` more bytes of the page, behind the `had` first ones. */
+static FALLIBLE copy_bytes(struct bolt_tx *tx, uint64_t pgno, uint8_t **buffer, size_t *cap,
+                           size_t had, size_t len)
+{
+    struct errbuf why = {0};
+    if (*cap < had + len) {
+        *buffer = mem_realloc(*buffer, had + len);
+        *cap = had + len;
+    }
+    enum err err =
+        file_pread_all(tx->db->file, *buffer + had, len, (pgno << tx->db->page_shift) + had, &why);
+    return err == ERR_OK ? ERR_OK : bolt__tx_error(tx, err, "%s", why.text);
+}
+
+FALLIBLE bolt__page_copy(struct bolt_tx *tx, uint64_t pgno, uint8_t **buffer, size_t *cap,
+                         struct bolt_page *out)
+{
+    const char *problem = NULL;
+    size_t had = tx->db->page_size;
+    size_t len = 0;
+    TRY(check_bounds(tx, pgno));
+    TRY(copy_bytes(tx, pgno, buffer, cap, 0, had));
+    TRY(page_length(tx, pgno, *buffer, &len));
+    if (len > BOLT_COPY_MAX && tx->view->map != NULL) {
+        return bolt__page_get(tx, pgno, out);
+    }
+    if (len > had) {
+        TRY(copy_bytes(tx, pgno, buffer, cap, had, len - had));
+    }
+    if (!bolt__page_parse(*buffer, len, out, &problem)) {
         return bolt__tx_page_error(tx, pgno, problem);
     }
     return look_at(tx, pgno, out);

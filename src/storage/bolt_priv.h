@@ -10,6 +10,7 @@
  *         bolt_spill.c   rebalance and spill: changed nodes back to pages
  *         bolt_bucket.c  buckets and rows
  *         bolt_cursor.c  cursors
+ *         bolt_walk.c    many rows one after the other
  *         bolt_tx.c      transactions and copies
  *         bolt_check.c   the walk over everything
  *
@@ -257,14 +258,28 @@ struct bolt_dirty {
     uint8_t *data;
 };
 
+/* What a scanning transaction has mapped, in pieces of what the kernel maps for one page. */
+#define SCAN_WINDOW ((uintptr_t)64 << 10)
+#define SCAN_SPANS 32
+struct bolt_scan {
+    struct {
+        uintptr_t from;
+        uintptr_t end;
+    } span[SCAN_SPANS];
+    size_t count;
+    uint64_t bytes;
+};
+
 struct bolt_tx {
     struct bolt *db;
     struct bolt_view *view;            /* the state it reads */
     _Atomic(struct bolt_view *) *slot; /* of a reader; NULL for the writer */
     bool is_writable;
-    bool is_scrub;         /* looks at the checksum of every page, again */
-    enum err err;          /* the first that makes a commit impossible */
-    struct bolt_meta meta; /* the state it makes, or the view's */
+    bool is_scanning;
+    struct bolt_scan *scan; /* in the arena, once it has scanned */
+    bool is_scrub;          /* looks at the checksum of every page, again */
+    enum err err;           /* the first that makes a commit impossible */
+    struct bolt_meta meta;  /* the state it makes, or the view's */
     struct arena arena;
     struct map buckets; /* every open handle, by parent and name */
     uint64_t bucket_serial;
@@ -298,6 +313,14 @@ uint64_t bolt__views_reclaim(struct bolt *db);
 FALLIBLE bolt__page_bytes(struct bolt_tx *tx, uint64_t pgno, struct slice *out);
 FALLIBLE bolt__page_get(struct bolt_tx *tx, uint64_t pgno, struct bolt_page *out);
 void bolt__pages_drop(struct bolt_tx *tx);
+/* The page, read into *buffer of *cap bytes, which grows; one that is longer than BOLT_COPY_MAX is
+ * taken from the map, if there is one. */
+#define BOLT_COPY_MAX ((size_t)64 << 10)
+FALLIBLE bolt__page_copy(struct bolt_tx *tx, uint64_t pgno, uint8_t **buffer, size_t *cap,
+                         struct bolt_page *out);
+/* Lets go of what the transaction has scanned so far, and of what a long page has mapped. */
+void bolt__scan_forget(struct bolt_tx *tx);
+void bolt__page_forget(struct bolt_tx *tx, const struct bolt_page *page);
 
 /* Maps the file so that `len` bytes are covered; sets db->map and db->map_size. */
 FALLIBLE bolt__map_extend(struct bolt *db, uint64_t len, struct errbuf *why);

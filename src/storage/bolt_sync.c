@@ -362,6 +362,10 @@ struct bolt_sync *bolt_sync_new(struct bolt_tx *from, struct bolt_tx *to, unsign
     ASSERT(from == NULL || (!from->is_writable && from->db == to->db));
     ASSERT(from == NULL || bolt_tx_id(from) <= bolt_tx_id(to));
     struct bolt_sync *sync = NEW(struct bolt_sync);
+    bolt_tx_set_scanning(to, true);
+    if (from != NULL) {
+        bolt_tx_set_scanning(from, true);
+    }
     sync->from = from;
     sync->to = to;
     sync->fill = fill;

@@ -138,6 +138,7 @@ static struct bolt_tx *tx_new(struct bolt *db, struct bolt_view *view)
 
 static void tx_free(struct bolt_tx *tx)
 {
+    bolt__scan_forget(tx);
     bolt__dirty_drop(tx);
     bolt__pages_drop(tx);
     map_fini(&tx->buckets);
@@ -386,10 +387,7 @@ FALLIBLE bolt_tx_read_at(struct bolt_tx *tx, uint64_t offset, void *out, size_t 
     if (len == 0) {
         return ERR_OK;
     }
-    if (tx->view->map != NULL) {
-        memcpy(to, tx->view->map->base + offset, len);
-        return ERR_OK;
-    }
+    /* Not from the map: that would make the whole file resident. */
     return file_pread_all(tx->db->file, to, len, offset, why);
 }
 
