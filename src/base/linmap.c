@@ -58,7 +58,7 @@ void linmap_init(struct linmap *map, linmap_hash_fn *hash, const void *ctx)
 static void part_add(struct linmap *map, unsigned part)
 {
     map->parts = mem_realloc(map->parts, (part + 1) * sizeof(map->parts[0]));
-    map->parts[part] = mem_array(part_len(part), sizeof(struct linmap_node *));
+    map->parts[part] = mem_alloc(part_len(part) * sizeof(struct linmap_node *));
 }
 
 void linmap_fini(struct linmap *map)
