@@ -73,7 +73,7 @@ def latencies(microseconds):
             "p999_us": percentile(ordered, 99.9)}
 
 
-def run_h2load(server, method, message, conns, streams, count, bytes_min=0):
+def run_h2load(server, method, message, conns, streams, count, bytes_min=0, service="KV"):
     """Rate and latencies of `count` equal calls; each answer must have `bytes_min` bytes."""
     folder = harness.scratch("h2load")
     frame, log = os.path.join(folder, "frame"), os.path.join(folder, "log")
@@ -81,7 +81,7 @@ def run_h2load(server, method, message, conns, streams, count, bytes_min=0):
         out.write(struct.pack(">BI", 0, len(message)) + message)
     done = subprocess.run(["h2load", "-n", str(count), "-c", str(conns), "-m", str(streams), "-t", "1", "-d", frame,
                            "--log-file", log, "-H", "content-type: application/grpc", "-H", "te: trailers",
-                           f"{server.url}/etcdserverpb.KV/{method}"], capture_output=True, text=True, check=True)
+                           f"{server.url}/etcdserverpb.{service}/{method}"], capture_output=True, text=True, check=True)
     rate = float(re.search(r"finished in [^,]+, ([\d.]+) req/s", done.stdout).group(1))
     good = int(re.search(r"(\d+) succeeded", done.stdout).group(1))
     data = int(re.search(r"\((\d+)\) data", done.stdout).group(1))

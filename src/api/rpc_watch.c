@@ -18,7 +18,9 @@
 #include "rpc.pb-c.h"
 
 /* Small messages are copied: that costs less than to keep a reference to every piece. */
-#define COPY_MAX 4096
+#define COPY_MAX ((size_t)4096)
+_Static_assert(COPY_MAX <= GRPC_ROOM_MAX && COPY_MAX <= CONFIG_GRPC_OVERHEAD,
+               "a small message has room, and is not cut into fragments");
 /* So many election timeouts without a leader, one after the other, end the streams that asked for
  * one (etcd's maxNoLeaderCnt). */
 #define LEADERLESS_MAX 3
@@ -34,7 +36,8 @@ struct rpc_watch {
     struct timer leader_timer;
     size_t fragment_max;
     struct metric *pending;
-    struct arena arena; /* one request */
+    struct arena arena;               /* one request */
+    struct watch_reply_header header; /* of the last small message */
     struct buf head;
     struct buf message;
     struct grpc_chunk *chunks;
@@ -158,6 +161,26 @@ static struct reply_header header_at(const struct rpc_watch *watch, int64_t revi
     return header;
 }
 
+/* Most are small, and in one piece: they are written right into what leaves. */
+static bool send_small(struct watch_call *w, const struct reply_header *header, watch_id id,
+                       const struct watch_body *body)
+{
+    struct rpc_watch *watch = w->watch;
+    if (body->piece_count != 1 || body->len > COPY_MAX / 2) {
+        return false;
+    }
+    watch_reply_header_set(&watch->header, header);
+    size_t len = watch_reply_whole_size(&watch->header, id, body->pieces[0].bytes);
+    uint8_t *at = grpc_call_send_room(w->call, len);
+    if (at == NULL) {
+        return false;
+    }
+    rpc_counters_sent(rpc__counters(w->call));
+    uint8_t *end = watch_reply_whole_put(at, &watch->header, id, body->pieces[0].bytes);
+    ASSERT(end == at + len);
+    return true;
+}
+
 static void sink_events(void *ctx, const struct watch_batch *batch)
 {
     struct watch_call *w = ctx;
@@ -172,6 +195,9 @@ static void sink_events(void *ctx, const struct watch_batch *batch)
         w->unsent = 0;
     }
     w->unsent += batch->body->event_count;
+    if (send_small(w, &reply.header, batch->id, batch->body)) {
+        return;
+    }
     watch_reply_events(&reply, batch->body, batch->may_fragment, watch->fragment_max, &watch->head,
                        send_part, &part);
 }
@@ -451,6 +477,7 @@ void rpc_watch_free(struct rpc_watch **out)
     ASSERT(list_empty(&watch->calls));
     timer_stop(watch->api->options.loop, &watch->leader_timer);
     arena_fini(&watch->arena);
+    buf_fini(&watch->header.bytes);
     buf_fini(&watch->head);
     buf_fini(&watch->message);
     mem_free(watch->chunks);

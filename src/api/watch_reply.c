@@ -1,5 +1,7 @@
 #include "api/watch_reply.h"
 
+#include "codec/pbwire.h"
+
 enum {
     REPLY_HEADER = 1,
     REPLY_WATCH_ID = 2,
@@ -21,6 +23,37 @@ void watch_reply_put(struct buf *out, const struct watch_reply *reply)
         reply_put_bytes(out, REPLY_CANCEL_REASON, slice_str(reply->cancel_reason));
     }
     reply_put_uint(out, REPLY_FRAGMENT, reply->fragment);
+}
+
+void watch_reply_header_set(struct watch_reply_header *at, const struct reply_header *header)
+{
+    const struct reply_header *has = &at->header;
+    if (at->bytes.len == 0 || has->revision != header->revision ||
+        has->raft_term != header->raft_term || has->member_id != header->member_id ||
+        has->cluster_id != header->cluster_id) {
+        at->header = *header;
+        buf_reset(&at->bytes);
+        reply_put_header(&at->bytes, REPLY_HEADER, header);
+    }
+}
+
+size_t watch_reply_whole_size(const struct watch_reply_header *header, watch_id id,
+                              struct slice events)
+{
+    size_t number = id == 0 ? 0 : pbwire_uint_size(REPLY_WATCH_ID, (uint64_t)id);
+    return header->bytes.len + number + events.len;
+}
+
+uint8_t *watch_reply_whole_put(uint8_t *at, const struct watch_reply_header *header, watch_id id,
+                               struct slice events)
+{
+    memcpy(at, header->bytes.data, header->bytes.len);
+    at += header->bytes.len;
+    if (id != 0) {
+        at = pbwire_put_uint(at, REPLY_WATCH_ID, (uint64_t)id);
+    }
+    memcpy(at, events.data, events.len);
+    return at + events.len;
 }
 
 static void skip(const struct watch_body *body, struct watch_cursor *cursor, size_t len)

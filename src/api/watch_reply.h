@@ -20,6 +20,19 @@ struct watch_reply {
 /* Appends the message without its events, which are the last field. */
 void watch_reply_put(struct buf *out, const struct watch_reply *reply);
 
+/* A message of events again and again: the header is encoded once for all that have the same, and
+ * each message is written where it is sent from. Only for bodies in one piece. */
+struct watch_reply_header {
+    struct reply_header header;
+    struct buf bytes;
+};
+void watch_reply_header_set(struct watch_reply_header *at, const struct reply_header *header);
+size_t watch_reply_whole_size(const struct watch_reply_header *header, watch_id id,
+                              struct slice events);
+/* Returns past it. */
+uint8_t *watch_reply_whole_put(uint8_t *at, const struct watch_reply_header *header, watch_id id,
+                               struct slice events);
+
 /* Calls each(ctx, head, from, len) for every message that the events of `body` are to be sent in:
  * one, or, when that would have `fragment_max` bytes or more and `may_fragment` is set, several. A
  * message is `head` and then `len` bytes of the body from cursor `from` on. `scratch` is for the

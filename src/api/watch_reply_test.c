@@ -83,6 +83,44 @@ static void world_free(struct watch_world *w)
     mem_free(w);
 }
 
+TEST(watch_reply, a_small_message_written_in_place_has_the_same_bytes)
+{
+    struct watch_world *w = NEW(struct watch_world);
+    struct watch_reply_header ready = {.header = {0}};
+    watch_world_init(w, NULL);
+    watch_world_watch(w, 1, "a", "z", 0, 0);
+    w->streams[1].on_events = keep;
+    watch_world_put(w, "a", "1");
+    watch_world_put(w, "b", "2");
+    watch_hub_flush(w->hub);
+    const struct watch_body *body = w->streams[1].kept;
+    assert_int_equal(body->piece_count, 1);
+    static const struct watch_reply replies[] = {
+        {.header = {.cluster_id = 1, .member_id = 2, .revision = 3, .raft_term = 4}, .id = 0},
+        {.header = {.cluster_id = 1, .member_id = 2, .revision = 3, .raft_term = 4}, .id = 7},
+        {.header = {.cluster_id = 1, .member_id = 2, .revision = 300, .raft_term = 4}, .id = 300},
+        {.header = {.cluster_id = 1, .member_id = 2, .revision = 300, .raft_term = 5}, .id = -9},
+        {.header = {.cluster_id = 1, .member_id = 3, .revision = 300, .raft_term = 5}, .id = 1},
+        {.header = {.cluster_id = 9, .member_id = 3, .revision = 300, .raft_term = 5}, .id = 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
+        struct parts parts;
+        uint8_t bytes[256];
+        struct slice events = body->pieces[0].bytes;
+        parts_make(&parts, &replies[i], body, false, 1 << 20);
+        assert_int_equal(parts.count, 1);
+        watch_reply_header_set(&ready, &replies[i].header);
+        size_t len = watch_reply_whole_size(&ready, replies[i].id, events);
+        assert_true(len <= sizeof(bytes));
+        assert_ptr_equal(watch_reply_whole_put(bytes, &ready, replies[i].id, events), bytes + len);
+        assert_true(slice_eq(slice_of(bytes, len), buf_slice(&parts.messages[0])));
+        parts_fini(&parts);
+    }
+    buf_fini(&ready.bytes);
+    watch_world_fini(w);
+    mem_free(w);
+}
+
 TEST(watch_reply, fields_stand_in_the_order_of_their_numbers_and_zeros_are_left_out)
 {
     static const struct {

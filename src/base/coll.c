@@ -174,19 +174,12 @@ void map_remove(struct map *map, struct map_node *node)
     map->count--;
 }
 
-struct map_node *map_any_from(const struct map *map, size_t *from)
+struct map_node *map_any(const struct map *map)
 {
-    for (size_t i = *from; map->count > 0 && i < map->bucket_count; i++) {
+    for (size_t i = 0; map->count > 0 && i < map->bucket_count; i++) {
         if (map->buckets[i] != NULL) {
-            *from = i;
             return map->buckets[i];
         }
     }
     return NULL;
-}
-
-struct map_node *map_any(const struct map *map)
-{
-    size_t from = 0;
-    return map_any_from(map, &from);
 }

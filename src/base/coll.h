@@ -91,7 +91,8 @@ static inline bool heap_has(const struct heap_node *node)
 }
 void heap_check(const struct heap *heap);
 
-/* A chained hash map. Keys live in the containing struct; the caller gives their hash
+/* A chained hash map, which doubles all at once when it is full: for up to some ten thousands of
+ * nodes (base/linmap.h for more). Keys live in the containing struct; the caller gives their hash
  * (digest.h: hash64 with a random seed for keys from outside) and compares. */
 struct map_node {
     struct map_node *next;
@@ -111,8 +112,5 @@ void map_insert(struct map *map, struct map_node *node, uint64_t hash);
 void map_remove(struct map *map, struct map_node *node);
 /* Any node, or NULL: for tearing down. */
 struct map_node *map_any(const struct map *map);
-/* The same in steps: *from, 0 at first, remembers where nothing is left. Between two calls nodes
- * may be removed and nothing else. */
-struct map_node *map_any_from(const struct map *map, size_t *from);
 
 #endif

@@ -107,39 +107,52 @@ static void push(struct outq *queue, struct outq_segment segment)
     queue->len += segment.len;
 }
 
-/* Copies into the tail block as much as fits; grows the last segment when it ends there. */
-static size_t append_some(struct outq *queue, const uint8_t *data, size_t len)
+/* The next `len` bytes of the tail block, which has them; grows the last segment when it ends
+ * there. */
+static uint8_t *extend(struct outq *queue, size_t len)
 {
     struct outq_block *tail = queue->tail;
-    size_t room = OUTQ_BLOCK - tail->len;
-    size_t part = len < room ? len : room;
     uint8_t *target = tail->data + tail->len;
-    memcpy(target, data, part);
-    tail->len += part;
+    tail->len += len;
     if (queue->count > 0) {
         struct outq_segment *last = segment_at(queue, queue->count - 1);
         if (last->owner == &tail->owner && last->data + last->len == target) {
-            last->len += part;
-            queue->len += part;
-            return part;
+            last->len += len;
+            queue->len += len;
+            return target;
         }
     }
     outq_owner_ref(&tail->owner);
-    push(queue, (struct outq_segment){.data = target, .len = part, .owner = &tail->owner});
-    return part;
+    push(queue, (struct outq_segment){.data = target, .len = len, .owner = &tail->owner});
+    return target;
+}
+
+/* A tail block with room for `len` bytes at least. */
+static void tail_ready(struct outq *queue, size_t len)
+{
+    if (queue->tail != NULL && OUTQ_BLOCK - queue->tail->len < len) {
+        drop_tail(queue);
+    }
+    if (queue->tail == NULL) {
+        queue->tail = block_new(queue->pool);
+    }
+}
+
+uint8_t *outq_room(struct outq *queue, size_t len)
+{
+    ASSERT(len > 0 && len <= OUTQ_BLOCK);
+    tail_ready(queue, len);
+    return extend(queue, len);
 }
 
 void outq_append(struct outq *queue, const void *data, size_t len)
 {
     const uint8_t *next = data;
     while (len > 0) {
-        if (queue->tail != NULL && queue->tail->len == OUTQ_BLOCK) {
-            drop_tail(queue);
-        }
-        if (queue->tail == NULL) {
-            queue->tail = block_new(queue->pool);
-        }
-        size_t part = append_some(queue, next, len);
+        tail_ready(queue, 1);
+        size_t room = OUTQ_BLOCK - queue->tail->len;
+        size_t part = len < room ? len : room;
+        memcpy(extend(queue, part), next, part);
         next += part;
         len -= part;
     }

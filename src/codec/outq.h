@@ -62,6 +62,9 @@ void outq_fini(struct outq *queue);                         /* drops what is lef
 void outq_clear(struct outq *queue);                        /* the same, and usable again */
 
 void outq_append(struct outq *queue, const void *data, size_t len); /* copies */
+/* Room for `len` bytes in one piece, 0 < len <= OUTQ_BLOCK, which count as appended: to be written
+ * before anything else is done with the queue. */
+uint8_t *outq_room(struct outq *queue, size_t len);
 /* Takes one reference of `owner` over (owner may be NULL). */
 void outq_append_ref(struct outq *queue, struct slice bytes, struct outq_owner *owner);
 

@@ -57,6 +57,31 @@ TEST(outq, copies_join_and_come_out_in_order)
     outq_pool_fini(&pool);
 }
 
+TEST(outq, room_is_in_one_piece_and_joins_what_was_copied)
+{
+    struct outq_pool pool = {0};
+    struct outq queue;
+    struct buf expected = {0};
+    outq_init(&queue, &pool);
+    for (unsigned i = 0; i < 300; i++) {
+        size_t len = 1 + i * 37 % 3000;
+        memset(outq_room(&queue, len), (int)i, len);
+        memset(buf_extend(&expected, len), (int)i, len);
+        outq_append(&queue, "x", 1);
+        buf_append_byte(&expected, 'x');
+        outq_check(&queue);
+    }
+    assert_true(queue.count <= expected.len / (OUTQ_BLOCK - 3000) + 1);
+    memset(outq_room(&queue, OUTQ_BLOCK), 'z', OUTQ_BLOCK);
+    memset(buf_extend(&expected, OUTQ_BLOCK), 'z', OUTQ_BLOCK);
+    struct buf got = drain(&queue, 997);
+    assert_true(slice_eq(buf_slice(&got), buf_slice(&expected)));
+    buf_fini(&got);
+    buf_fini(&expected);
+    outq_fini(&queue);
+    outq_pool_fini(&pool);
+}
+
 TEST(outq, an_owner_is_told_when_its_last_byte_has_left)
 {
     struct outq queue;

@@ -68,7 +68,7 @@ void bench__reports(const struct command_call *call, struct bench_report **out, 
     }
 }
 
-static int check_flags(struct bench *bench, const struct pflag_set *flags)
+int bench__check_shared(struct bench *bench, const struct pflag_set *flags)
 {
     static const char *const tls[] = {"cert", "key", "cacert"};
     for (size_t i = 0; i < ARRAY_LEN(tls); i++) {
@@ -88,6 +88,15 @@ static int check_flags(struct bench *bench, const struct pflag_set *flags)
     if (pflag_u64(flags, "clients") == 0 || pflag_u64(flags, "clients") > BENCH_CLIENTS_MAX) {
         return bench__fail(bench, "--clients must be from 1 to %d", BENCH_CLIENTS_MAX);
     }
+    return COMMAND_EXIT_OK;
+}
+
+static int check_flags(struct bench *bench, const struct pflag_set *flags)
+{
+    int code = bench__check_shared(bench, flags);
+    if (code != COMMAND_EXIT_OK) {
+        return code;
+    }
     if (pflag_i64(flags, "total") < 0) {
         return bench__fail(bench, "--total must not be negative");
     }
@@ -97,16 +106,16 @@ static int check_flags(struct bench *bench, const struct pflag_set *flags)
     return COMMAND_EXIT_OK;
 }
 
-/* "name:password", or asks for the password. */
-static int set_user(struct bench *bench, const char *user, struct bench_load_options *options)
+int bench__user(struct bench *bench, const char *user, const char **name_out,
+                const char **password_out)
 {
     if (user[0] == 0) {
         return COMMAND_EXIT_OK;
     }
     const char *colon = strchr(user, ':');
     if (colon != NULL) {
-        options->username = arena_strndup(&bench->arena, user, (size_t)(colon - user));
-        options->password = colon + 1;
+        *name_out = arena_strndup(&bench->arena, user, (size_t)(colon - user));
+        *password_out = colon + 1;
         return COMMAND_EXIT_OK;
     }
     struct buf password = {0};
@@ -114,8 +123,8 @@ static int set_user(struct bench *bench, const char *user, struct bench_load_opt
     bench__print(bench, CTL_STDERR, SLICE("Password: "));
     enum err err = bench->terminal->read_password(bench->terminal->ctx, &password, &why);
     bench__print(bench, CTL_STDERR, SLICE("\n"));
-    options->username = user;
-    options->password = arena_printf(&bench->arena, "%s", buf_cstr(&password));
+    *name_out = user;
+    *password_out = arena_printf(&bench->arena, "%s", buf_cstr(&password));
     buf_fini(&password);
     return err == ERR_OK ? COMMAND_EXIT_OK
                          : bench__fail(bench, "bad user information: %s %s", user, why.text);
@@ -132,7 +141,7 @@ static int connect_all(struct bench *bench, const struct pflag_set *flags)
         .client_count = (size_t)pflag_u64(flags, "clients"),
         .dial_timeout_ns = timeout > 0 ? (uint64_t)timeout : 0,
     };
-    int code = set_user(bench, pflag_str(flags, "user"), &options);
+    int code = bench__user(bench, pflag_str(flags, "user"), &options.username, &options.password);
     if (code != COMMAND_EXIT_OK) {
         return code;
     }

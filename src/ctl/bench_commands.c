@@ -293,6 +293,29 @@ static const struct pflag_spec watch_latency_flags[] = {
     {"prevkv", 0, PFLAG_BOOL, "false", "ask for what was there before", NULL},
 };
 
+static const struct pflag_spec watch_get_flags[] = {
+    {"watchers", 0, PFLAG_INT64, "10000", "watches, each of the same key", NULL},
+    {"streams", 0, PFLAG_INT64, "1", "watch streams", NULL},
+    {"events", 0, PFLAG_INT64, "8", "events that each watch has to catch up with", NULL},
+};
+
+static const struct pflag_spec stm_flags[] = {
+    {"isolation", 0, PFLAG_STRING, "r",
+     "read committed (c), repeatable reads (r), serializable (s) or snapshot (ss)",
+     bench__isolations},
+    {"keys", 0, PFLAG_INT64, "1", "how many different keys", NULL},
+    {"total", 0, PFLAG_INT64, "10000", "how many transactions to complete", NULL},
+    {"keys-per-txn", 0, PFLAG_INT64, "1", "keys that a transaction reads", NULL},
+    {"txn-wr-percent", 0, PFLAG_INT64, "50", "how many of them it overwrites, in percent", NULL},
+    {"stm-locker", 0, PFLAG_STRING, "stm",
+     "what is put around a transaction: nothing (stm), a lock by the client (lock-client) or by "
+     "the "
+     "Lock service (lock-rpc)",
+     bench__lockers},
+    {"val-size", 0, PFLAG_INT64, "8", "bytes of a value", NULL},
+    {"rate", 0, PFLAG_INT64, "0", "at most so many transactions a second (0: no limit)", NULL},
+};
+
 static const struct pflag_spec keepalive_flags[] = {
     {"total", 0, PFLAG_INT64, "10000", "how many renewals to send", NULL},
 };
@@ -351,6 +374,16 @@ static const struct command commands[] = {
      .summary = "Measures how long events take from their put",
      FLAGS(watch_latency_flags),
      .run = bench__watch_latency_run},
+    {.name = "watch-get",
+     .use = "watch-get",
+     .summary = "Measures reads while many watches catch up",
+     FLAGS(watch_get_flags),
+     .run = bench__watch_get_run},
+    {.name = "stm",
+     .use = "stm",
+     .summary = "Measures transactions that are tried until nobody came in between",
+     FLAGS(stm_flags),
+     .run = bench__stm_run},
     {.name = "lease-keepalive",
      .use = "lease-keepalive",
      .summary = "Measures renewals of leases",

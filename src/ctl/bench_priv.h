@@ -3,6 +3,8 @@
 #define CTL_BENCH_PRIV_H
 
 #include "base/mem.h"
+#include "client/client_rpc.h"
+#include "client/client_stream.h"
 #include "ctl/bench.h"
 #include "ctl/bench_load.h"
 #include "ctl/bench_report.h"
@@ -46,6 +48,11 @@ __attribute__((format(printf, 2, 3))) int bench__fail(struct bench *bench, const
 
 /* Makes `count` reports as the flags ask for them. */
 void bench__reports(const struct command_call *call, struct bench_report **out, size_t count);
+/* The flags that every load has. The exit code: an error has been printed. */
+int bench__check_shared(struct bench *bench, const struct pflag_set *flags);
+/* "name:password", or asks for the password. Out-parameters are untouched when `user` is empty. */
+int bench__user(struct bench *bench, const char *user, const char **name_out,
+                const char **password_out);
 /* Connects, runs the work (total, rate and progress are filled in from the flags), leaves the load
  * connected. The exit code: an error has been printed. */
 int bench__run(const struct command_call *call, struct bench_work *work);
@@ -55,6 +62,7 @@ int bench__run(const struct command_call *call, struct bench_work *work);
 /* From the flags --key-size, --val-size, --key-space-size and --prefix. False: refused, with the
  * sentence printed. */
 bool bench__keys(const struct command_call *call);
+uint64_t bench__random(struct bench *bench);
 /* bench_work.next of each command; ctx is the bench. */
 unsigned bench__next_put(void *ctx, uint64_t index, struct buf *request);
 unsigned bench__next_range(void *ctx, uint64_t index, struct buf *request);
@@ -72,10 +80,39 @@ void bench__compact(void *ctx);
 /* Prints hash and size of the first endpoint's store. The exit code. */
 int bench__hashkv(struct bench *bench, const char *endpoint);
 
-/* ---- bench_streams.c --------------------------------------------------------------------------
+/* ---- bench_clients.c: loads over streams and conversations ------------------------------------
  */
 
-command_run_fn bench__watch_run, bench__watch_latency_run, bench__lease_keepalive_run;
+struct bench_clients {
+    struct client **all;
+    size_t count;
+};
+
+/* --conns clients, after a look at the shared flags; or `count` of them, without one. The exit
+ * code: an error has been printed, and some may be open. */
+int bench__clients_open(const struct command_call *call, struct bench_clients *clients);
+int bench__clients_open_some(const struct command_call *call, size_t count,
+                             struct bench_clients *clients);
+void bench__clients_close(struct bench_clients *clients);
+static inline struct client *bench__client(const struct bench_clients *clients, size_t index)
+{
+    return clients->all[index % clients->count];
+}
+
+/* A flag that is a number of things. False: refused, and said. */
+bool bench__take_number(const struct command_call *call, const char *name, int64_t least,
+                        uint64_t *out);
+void bench__report_begin(struct bench *bench, struct bench_report *report);
+/* Finishes and prints it. */
+void bench__report_end(struct bench *bench, struct bench_report *report, const char *title);
+
+/* ---- bench_watch.c, bench_lease.c, bench_stm.c ------------------------------------------------
+ */
+
+command_run_fn bench__watch_run, bench__watch_latency_run, bench__watch_get_run,
+    bench__lease_keepalive_run, bench__stm_run;
+extern const char *const bench__isolations[]; /* what --isolation may be, up to NULL */
+extern const char *const bench__lockers[];    /* --stm-locker */
 
 /* ---- bench_commands.c -------------------------------------------------------------------------
  */

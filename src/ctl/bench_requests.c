@@ -13,7 +13,7 @@
 #define SIZE_LIMIT ((int64_t)1 << 30)
 
 /* Source: Marsaglia, "Xorshift RNGs" (2003), with a multiplier (Vigna's xorshift64*). */
-static uint64_t next_random(struct bench *bench)
+uint64_t bench__random(struct bench *bench)
 {
     uint64_t x = bench->random;
     x ^= x >> 12;
@@ -94,7 +94,7 @@ static void append_put_op(struct bench *bench, struct buf *request)
 unsigned bench__next_put(void *ctx, uint64_t index, struct buf *request)
 {
     struct bench *bench = ctx;
-    set_key(bench, (bench->is_sequential ? index : next_random(bench)) % bench->key_space);
+    set_key(bench, (bench->is_sequential ? index : bench__random(bench)) % bench->key_space);
     uint8_t *at = put_put(bench, buf_extend(request, put_size(bench)));
     ASSERT(at == request->data + request->len);
     return 0;
@@ -121,7 +121,7 @@ unsigned bench__next_txn_put(void *ctx, uint64_t index, struct buf *request)
 unsigned bench__next_mixed(void *ctx, uint64_t index, struct buf *request)
 {
     struct bench *bench = ctx;
-    double chance = (double)(next_random(bench) >> 11) / (double)((uint64_t)1 << 53);
+    double chance = (double)(bench__random(bench) >> 11) / (double)((uint64_t)1 << 53);
     if (chance >= bench->read_share) {
         set_key(bench, index % bench->key_space);
         append_put_op(bench, request);

@@ -60,7 +60,9 @@ TEST(bench, help_names_commands_and_flags)
     struct terminal terminal = {0};
     run(&terminal, "help");
     assert_int_equal(terminal.code, 0);
-    static const char *const commands[] = {"put", "range", "txn-put", "txn-mixed"};
+    static const char *const commands[] = {"put",       "range",           "txn-put",
+                                           "txn-mixed", "watch",           "watch-latency",
+                                           "watch-get", "lease-keepalive", "stm"};
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         assert_non_null(strstr(buf_cstr(&terminal.out), commands[i]));
     }
@@ -74,6 +76,18 @@ TEST(bench, help_names_commands_and_flags)
                                         "--sample",           "--endpoints=[127.0.0.1:2379]"};
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         assert_non_null(strstr(buf_cstr(&terminal.out), flags[i]));
+    }
+    run(&terminal, "stm --help");
+    static const char *const stm_flags[] = {
+        "--isolation=\"r\"",    "--keys=1",     "--keys-per-txn=1", "--txn-wr-percent=50",
+        "--stm-locker=\"stm\"", "--val-size=8", "--total=10000",    "--rate=0"};
+    for (size_t i = 0; i < ARRAY_LEN(stm_flags); i++) {
+        assert_non_null(strstr(buf_cstr(&terminal.out), stm_flags[i]));
+    }
+    run(&terminal, "watch-get --help");
+    static const char *const get_flags[] = {"--watchers=10000", "--streams=1", "--events=8"};
+    for (size_t i = 0; i < ARRAY_LEN(get_flags); i++) {
+        assert_non_null(strstr(buf_cstr(&terminal.out), get_flags[i]));
     }
     fini(&terminal);
 }
@@ -114,6 +128,24 @@ TEST(bench, refuses_what_makes_no_sense)
         {"txn-put --txn-ops=-1", "--txn-ops must not be negative"},
         {"txn-mixed --rw-ratio=-1", "--rw-ratio must be a number"},
         {"txn-mixed --rw-ratio=inf", "--rw-ratio must be a number"},
+        {"stm --keys=0", "expected positive --keys, got (0)"},
+        {"stm --txn-wr-percent=101", "expected [0, 100] --txn-wr-percent, got (101)"},
+        {"stm --txn-wr-percent=-1", "expected [0, 100] --txn-wr-percent, got (-1)"},
+        {"stm --keys-per-txn=2", "expected --keys-per-txn between 0 and 1, got (2)"},
+        {"stm --keys-per-txn=-1", "expected --keys-per-txn between 0 and 1, got (-1)"},
+        {"stm --isolation=x", "--isolation must be c, r, s or ss"},
+        {"stm --stm-locker=x", "unexpected stm locker \"x\""},
+        {"stm --total=-1", "--total must be from 0"},
+        {"stm --val-size=-1", "--val-size must be from 0"},
+        {"stm --rate=-1", "--rate must be from 0"},
+        {"stm --clients=0", "--clients must be from 1"},
+        {"stm --cert=x", "--cert: TLS is not built into this program yet"},
+        {"watch-get --watchers=0", "--watchers must be from 1"},
+        {"watch-get --streams=0", "--streams must be from 1"},
+        {"watch-get --events=0", "--events must be from 1"},
+        {"watch-get --conns=0", "--conns must be from 1"},
+        {"watch --user=root", "bad user information: root no terminal"},
+        {"lease-keepalive --clients=0", "--clients must be from 1"},
         {"txn-mixed --rw-ratio=x", "strconv.ParseFloat: parsing \"x\": invalid syntax"},
     };
     struct terminal terminal = {0};

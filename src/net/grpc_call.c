@@ -415,7 +415,8 @@ static bool begin_send(struct grpc_call *call)
     ASSERT(!call->has_source);
     if (!call->headers_sent) {
         send_headers(call);
-    } else {
+    } else if (call->is_asleep) {
+        call->is_asleep = false;
         h2_resume(call->conn->h2, call->id);
     }
     stream_touch(&call->conn->stream);
@@ -443,6 +444,24 @@ static void send_gzip(struct grpc_call *call, struct slice plain)
     buf_fini(&packed);
 }
 
+/* Behind the prefix, which is written here. */
+static uint8_t *message_room(struct grpc_call *call, size_t len)
+{
+    uint8_t *at = outq_room(&call->body, GRPC_PREFIX_LEN + len);
+    grpc_prefix_put(at, false, (uint32_t)len);
+    queued_update(call);
+    return at + GRPC_PREFIX_LEN;
+}
+
+uint8_t *grpc_call_send_room(struct grpc_call *call, size_t len)
+{
+    ASSERT(len <= GRPC_ROOM_MAX);
+    if (grpc_call__is_local(call) || call->is_gzip || !begin_send(call)) {
+        return NULL;
+    }
+    return message_room(call, len);
+}
+
 void grpc_call_send_copy(struct grpc_call *call, struct slice message)
 {
     if (grpc_call__is_local(call)) {
@@ -457,6 +476,13 @@ void grpc_call_send_copy(struct grpc_call *call, struct slice message)
     share_fairly(call, message.len);
     if (call->is_gzip) {
         send_gzip(call, message);
+        return;
+    }
+    if (message.len <= GRPC_ROOM_MAX) {
+        uint8_t *at = message_room(call, message.len);
+        if (message.len > 0) {
+            memcpy(at, message.data, message.len);
+        }
         return;
     }
     uint8_t prefix[GRPC_PREFIX_LEN];
@@ -736,6 +762,7 @@ enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out)
         h2_trailers(call->conn->h2, call->id, fields, count);
         return H2_PULL_TRAILERS;
     }
+    call->is_asleep = len == 0;
     return len == 0 ? H2_PULL_WAIT : H2_PULL_MORE;
 }
 

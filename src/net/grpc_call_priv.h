@@ -106,6 +106,7 @@ struct grpc_call {
     struct buf packed;
     bool headers_sent;
     bool is_finished;
+    bool is_asleep; /* the session has been told that there is nothing to send */
     bool wants_writable;
     bool is_fair; /* the session knows our urgency, and shares */
     uint8_t urgency;

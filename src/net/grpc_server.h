@@ -117,6 +117,11 @@ struct grpc_source {
  * _copy: the bytes are copied; _chunks: taken as they are, in order; _source: pulled. A call with
  * a source under way takes no further message before it is drained (grpc_call_writable()). */
 void grpc_call_send_copy(struct grpc_call *call, struct slice message);
+/* The same for a message of `len` bytes, at most GRPC_ROOM_MAX, that is still to be written: to
+ * where this points, before anything else happens. NULL: it has to be made elsewhere and sent as a
+ * copy (compressed, or not over a connection), or goes nowhere. */
+#define GRPC_ROOM_MAX ((size_t)4096)
+uint8_t *grpc_call_send_room(struct grpc_call *call, size_t len);
 void grpc_call_send_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count);
 void grpc_call_send_source(struct grpc_call *call, const struct grpc_source *source);
 /* Sends the response headers now, before a first message (a stream that will be silent). */

@@ -384,7 +384,7 @@ void server__ready(struct server *server)
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
-    if (server->deleting.is_on) {
+    if (server->deleting.is_on || watch_hub_is_looking(server_watch_hub(server))) {
         timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
         return;
     }

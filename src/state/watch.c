@@ -14,7 +14,7 @@
 
 static size_t group_size(bool is_exact)
 {
-    return is_exact ? offsetof(struct watch_group, at) + sizeof(struct map_node)
+    return is_exact ? offsetof(struct watch_group, at) + sizeof(struct linmap_node)
                     : sizeof(struct watch_group);
 }
 
@@ -35,7 +35,17 @@ struct key_range watch__group_range(const struct watch_group *group)
     };
 }
 
-static bool has_key(const struct map_node *node, const void *key)
+static uint64_t key_hash(const struct watch_hub *hub, struct slice key)
+{
+    return hash64(hub->options.hash_seed, key);
+}
+
+static uint64_t group_hash(const void *hub, const struct linmap_node *node)
+{
+    return key_hash(hub, group_key(CONTAINER_OF_CONST(node, struct watch_group, at.exact)));
+}
+
+static bool has_key(const struct linmap_node *node, const void *key)
 {
     const struct watch_group *group = CONTAINER_OF_CONST(node, struct watch_group, at.exact);
     return slice_eq(group_key(group), *(const struct slice *)key);
@@ -43,8 +53,7 @@ static bool has_key(const struct map_node *node, const void *key)
 
 struct watch_group *watch__exact_group(const struct watch_hub *hub, struct slice key)
 {
-    struct map_node *node =
-        map_find(&hub->exact, hash64(hub->options.hash_seed, key), has_key, &key);
+    struct linmap_node *node = linmap_find(&hub->exact, key_hash(hub, key), has_key, &key);
     return node == NULL ? NULL : CONTAINER_OF(node, struct watch_group, at.exact);
 }
 
@@ -63,23 +72,29 @@ static struct watch_group *group_new(struct watch_hub *hub, const struct key_ran
     struct slice key = range->from;
     struct slice end = range->kind == KEY_SPAN ? range->end : SLICE_EMPTY;
     size_t size = group_size(range->kind == KEY_ONE);
-    struct watch_group *group = mem_zalloc(size + key.len + end.len);
+    struct watch_group *group = slab_alloc(&hub->slabs, size + key.len + end.len);
     uint8_t *bytes = (uint8_t *)group + size;
+    memset(group, 0, size);
     group->is_exact = range->kind == KEY_ONE;
-    group->key_len = key.len;
+    group->key_len = (uint32_t)key.len & INT32_MAX; /* stream_key_bytes_max bounds it */
     list_init(&group->synced);
     memcpy(bytes, key.data, key.len);
     if (end.len > 0) {
         memcpy(bytes + key.len, end.data, end.len);
     }
     if (group->is_exact) {
-        map_insert(&hub->exact, &group->at.exact, hash64(hub->options.hash_seed, key));
+        linmap_insert(&hub->exact, &group->at.exact);
     } else {
         group->at.spans.from = group_key(group);
         group->at.spans.end = slice_of(bytes + key.len, end.len);
         itree_insert(&hub->spans, &group->at.spans);
     }
     return group;
+}
+
+static size_t key_bytes(const struct key_range *range)
+{
+    return range->from.len + (range->kind == KEY_SPAN ? range->end.len : 0);
 }
 
 void watch__group_unref(struct watch_hub *hub, struct watch_group *group)
@@ -89,17 +104,14 @@ void watch__group_unref(struct watch_hub *hub, struct watch_group *group)
         return;
     }
     ASSERT(list_empty(&group->synced));
+    struct key_range range = watch__group_range(group);
+    size_t size = group_size(group->is_exact) + key_bytes(&range);
     if (group->is_exact) {
-        map_remove(&hub->exact, &group->at.exact);
+        linmap_remove(&hub->exact, &group->at.exact);
     } else {
         itree_remove(&hub->spans, &group->at.spans);
     }
-    mem_free(group);
-}
-
-static size_t key_bytes(const struct key_range *range)
-{
-    return range->from.len + (range->kind == KEY_SPAN ? range->end.len : 0);
+    slab_free(&hub->slabs, group, size);
 }
 
 /* ---- watchers ------------------------------------------------------------------------------- */
@@ -141,6 +153,9 @@ static void count_state(struct watcher *watcher, enum watch_state state, int by)
 
 void watch__set_state(struct watcher *watcher, enum watch_state state)
 {
+    if (state == WATCHER_SYNCED && watcher->state == state && !list_empty(&watcher->link)) {
+        return; /* it is where it belongs */
+    }
     count_state(watcher, (enum watch_state)watcher->state, -1);
     watcher->state = (uint8_t)state;
     count_state(watcher, state, 1);
@@ -151,6 +166,11 @@ void watch__set_state(struct watcher *watcher, enum watch_state state)
     }
 }
 
+static size_t watcher_size(bool has_extra)
+{
+    return sizeof(struct watcher) + (has_extra ? sizeof(struct watcher_extra) : 0);
+}
+
 void watch__free_watcher(struct watcher *watcher)
 {
     struct watch_stream *stream = watcher->stream;
@@ -158,8 +178,9 @@ void watch__free_watcher(struct watcher *watcher)
     struct key_range range = watch__group_range(watcher->group);
     count_state(watcher, (enum watch_state)watcher->state, -1);
     list_del(&watcher->link);
-    map_remove(&stream->ids, &watcher->by_id);
-    if ((watcher->flags & WATCHER_HAS_EXTRA) != 0) {
+    linmap_remove(&stream->ids, &watcher->by_id);
+    bool has_extra = (watcher->flags & WATCHER_HAS_EXTRA) != 0;
+    if (has_extra) {
         if (heap_has(&watcher->extra[0].future)) {
             heap_remove(&hub->future, &watcher->extra[0].future);
             stream->future--;
@@ -173,7 +194,7 @@ void watch__free_watcher(struct watcher *watcher)
     hub->key_bytes -= key_bytes(&range);
     hub->watcher_count--;
     watch__group_unref(hub, watcher->group);
-    mem_free(watcher);
+    slab_free(&hub->slabs, watcher, watcher_size(has_extra));
 }
 
 static uint64_t id_hash(const struct watch_stream *stream, watch_id id)
@@ -181,14 +202,19 @@ static uint64_t id_hash(const struct watch_stream *stream, watch_id id)
     return hash64(stream->hub->options.hash_seed, slice_of(&id, sizeof(id)));
 }
 
-static bool has_id(const struct map_node *node, const void *id)
+static uint64_t watcher_hash(const void *stream, const struct linmap_node *node)
+{
+    return id_hash(stream, CONTAINER_OF_CONST(node, struct watcher, by_id)->id);
+}
+
+static bool has_id(const struct linmap_node *node, const void *id)
 {
     return CONTAINER_OF_CONST(node, struct watcher, by_id)->id == *(const watch_id *)id;
 }
 
 static struct watcher *watcher_find(const struct watch_stream *stream, watch_id id)
 {
-    struct map_node *node = map_find(&stream->ids, id_hash(stream, id), has_id, &id);
+    struct linmap_node *node = linmap_find(&stream->ids, id_hash(stream, id), has_id, &id);
     return node == NULL ? NULL : CONTAINER_OF(node, struct watcher, by_id);
 }
 
@@ -243,8 +269,7 @@ static struct watcher *watcher_new(struct watch_stream *stream, struct watch_gro
     struct watch_hub *hub = stream->hub;
     bool is_future = next > hub->revision + 1;
     bool has_extra = is_future || (request->flags & WATCH_PROGRESS) != 0;
-    struct watcher *watcher =
-        mem_alloc(has_extra ? sizeof(*watcher) + sizeof(struct watcher_extra) : sizeof(*watcher));
+    struct watcher *watcher = slab_alloc(&hub->slabs, watcher_size(has_extra));
     *watcher = (struct watcher){
         .stream = stream,
         .group = group,
@@ -267,7 +292,7 @@ static struct watcher *watcher_new(struct watch_stream *stream, struct watch_gro
         heap_push(&hub->future, &watcher->extra[0].future);
         stream->future++;
     }
-    map_insert(&stream->ids, &watcher->by_id, id_hash(stream, watcher->id));
+    linmap_insert(&stream->ids, &watcher->by_id);
     hub->watcher_count++;
     return watcher;
 }
@@ -312,7 +337,8 @@ struct watch_stream *watch_stream_open(struct watch_hub *hub, const struct watch
     stream->hub = hub;
     stream->sink = sink;
     stream->ctx = ctx;
-    map_init(&stream->ids);
+    linmap_init(&stream->ids, watcher_hash, stream);
+    stream->walk = SIZE_MAX;
     list_init(&stream->blocked);
     list_init(&stream->progress);
     list_init(&stream->ticking);
@@ -387,10 +413,13 @@ struct watch_hub *watch_hub_new(const struct watch_options *options)
     if (hub->options.step_cost == 0) {
         hub->options.step_cost = STEP_COST;
     }
+    set_default(&hub->options.turn_changes_max, TURN_CHANGES_MAX);
+    ASSERT(hub->options.stream_key_bytes_max <= INT32_MAX);
     hub->store = options->store;
     hub->revision = mvcc_revision(hub->store);
     hub->flushed = hub->revision;
-    map_init(&hub->exact);
+    slab_init(&hub->slabs);
+    linmap_init(&hub->exact, group_hash, hub);
     itree_init(&hub->spans);
     list_init(&hub->streams);
     list_init(&hub->closing);
@@ -420,26 +449,15 @@ void watch_hub_free(struct watch_hub **out)
     ASSERT(hub->watcher_count == 0);
     watch__cache_drop(hub, WINDOW_TURN);
     watch__cache_drop(hub, WINDOW_HISTORY);
+    watch__window_end(hub, &hub->turn);
     watch__window_fini(&hub->turn);
     watch__window_fini(&hub->history);
     chunk_pool_fini(&hub->pool);
     heap_fini(&hub->future);
-    map_fini(&hub->exact);
-    mem_free(hub->dirty);
+    linmap_fini(&hub->exact);
+    slab_fini(&hub->slabs);
     mem_free(hub);
     *out = NULL;
-}
-
-typedef void watcher_fn(void *ctx, struct watcher *watcher);
-
-static void each_watcher(const struct watch_stream *stream, watcher_fn *each, void *ctx)
-{
-    const struct map *ids = &stream->ids;
-    for (size_t i = 0; i < ids->bucket_count; i++) {
-        for (struct map_node *node = ids->buckets[i]; node != NULL; node = node->next) {
-            each(ctx, CONTAINER_OF(node, struct watcher, by_id));
-        }
-    }
 }
 
 /* In the order of streams and ids: what a map's order is should not be seen. */
@@ -449,9 +467,10 @@ struct restored {
     size_t count;
 };
 
-static void note_synced(void *ctx, struct watcher *watcher)
+static void note_synced(void *ctx, struct linmap_node *node)
 {
     struct restored *restored = ctx;
+    struct watcher *watcher = CONTAINER_OF(node, struct watcher, by_id);
     if (watcher->state == WATCHER_SYNCED && watcher->next <= restored->hub->revision) {
         restored->watchers[restored->count++] = watcher;
     }
@@ -471,7 +490,7 @@ static void all_fall_behind(struct watch_hub *hub)
     restored.watchers = mem_array(hub->watcher_count, sizeof(struct watcher *));
     LIST_FOR_EACH (&hub->streams, link) {
         size_t start = restored.count;
-        each_watcher(CONTAINER_OF(link, struct watch_stream, link), note_synced, &restored);
+        linmap_each(&CONTAINER_OF(link, struct watch_stream, link)->ids, note_synced, &restored);
         qsort(restored.watchers + start, restored.count - start, sizeof(struct watcher *), by_id);
     }
     for (size_t i = 0; i < restored.count; i++) {
@@ -487,6 +506,7 @@ void watch_hub_restored(struct watch_hub *hub, struct mvcc *store)
     ASSERT(!hub->is_flushing);
     watch_hub_flush(hub);
     watch__give_up_window(hub);
+    hub->is_looking = false;
     hub->store = store;
     hub->revision = mvcc_revision(store);
     if (hub->revision > hub->flushed) {
@@ -514,6 +534,11 @@ static int64_t lag(const struct watch_hub *hub)
         lowest(&CONTAINER_OF(link, struct watch_stream, link)->blocked, &next);
     }
     return hub->revision + 1 - next;
+}
+
+bool watch_hub_is_looking(const struct watch_hub *hub)
+{
+    return hub->is_looking;
 }
 
 void watch_hub_stats(const struct watch_hub *hub, struct watch_stats *out)
@@ -549,9 +574,10 @@ static bool is_on(const struct list *list, const struct list *node)
     return false;
 }
 
-static void check_watcher(void *ctx, struct watcher *watcher)
+static void check_watcher(void *ctx, struct linmap_node *node)
 {
     struct check *check = ctx;
+    struct watcher *watcher = CONTAINER_OF(node, struct watcher, by_id);
     struct key_range range = watch__group_range(watcher->group);
     bool has_extra = (watcher->flags & WATCHER_HAS_EXTRA) != 0;
     check->watchers++;
@@ -571,14 +597,19 @@ void watch_hub_check(const struct watch_hub *hub)
     struct check check = {.hub = hub};
     ASSERT(!hub->is_flushing);
     itree_check(&hub->spans);
+    linmap_check(&hub->exact);
+    slab_check(&hub->slabs);
     heap_check(&hub->future);
     ASSERT(hub->flushed <= hub->revision);
     ASSERT(hub->turn.first == hub->flushed + 1);
-    ASSERT(hub->flushed < hub->revision || hub->dirty_count == 0);
+    ASSERT(hub->flushed < hub->revision || hub->turn.group_count == 0);
+    ASSERT(!hub->is_looking || hub->flushed < hub->revision);
+    ASSERT(!hub->is_looking || hub->turn.group_count == 0);
     ASSERT(hub->is_open || hub->member_count == 0);
     LIST_FOR_EACH (&hub->streams, link) {
         const struct watch_stream *stream = CONTAINER_OF(link, struct watch_stream, link);
-        each_watcher(stream, check_watcher, &check);
+        linmap_check(&stream->ids);
+        linmap_each(&stream->ids, check_watcher, &check);
         ASSERT(stream->behind <= stream->ids.count);
         ASSERT(stream->future <= stream->ids.count);
         ASSERT(stream->progress_count <= stream->ids.count);

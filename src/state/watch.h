@@ -137,7 +137,8 @@ struct watch_options {
     size_t stream_key_bytes_max; /* of one stream's watchers: 64 MiB */
     size_t watchers_max;         /* on all streams: 16 million */
     size_t key_bytes_max;        /* of all watchers: 1 GiB */
-    unsigned step_cost;          /* what one slice may cost, in microseconds or so: 600 */
+    size_t turn_changes_max;     /* looked at in one turn; more, in slices: 8192 */
+    unsigned step_cost; /* what one slice may cost, in sixteenths of a microsecond or so: 9600 */
 };
 
 struct watch_hub *watch_hub_new(const struct watch_options *options);
@@ -146,11 +147,14 @@ void watch_hub_free(struct watch_hub **hub); /* every stream is closed; safe on 
 /* mvcc_hooks.changed: notes what has changed for those who are up to date, and delivers nothing. */
 void watch_hub_changed(struct watch_hub *hub, int64_t revision, const struct mvcc_change *changes,
                        size_t count);
-/* Delivers what was noted. At the end of every turn in which something may have changed, before
- * compaction can take a step. */
+/* Delivers what was noted, unless there is so much that it is looked for in slices. At the end of
+ * every turn in which something may have changed, before compaction can take a step. */
 void watch_hub_flush(struct watch_hub *hub);
 /* Flushes, and does one slice of everything else: some 0.5 ms at most. True: call again soon. */
 bool watch_hub_step(struct watch_hub *hub);
+/* More has changed than could be looked at at once, and who is hit by it is still being looked for
+ * in the store's rows: compaction must not take a step. */
+bool watch_hub_is_looking(const struct watch_hub *hub);
 /* The store was replaced (a snapshot was installed): every watcher goes on from its cursor. */
 void watch_hub_restored(struct watch_hub *hub, struct mvcc *store);
 

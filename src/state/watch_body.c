@@ -148,7 +148,8 @@ void watch__cache_drop(struct watch_hub *hub, unsigned slot)
 /* The first hit that is not below the watcher's cursor. */
 static uint32_t first_hit(const struct watch_window *window, const struct watcher *watcher)
 {
-    uint32_t hit = watch__first_hit(window, watcher->group);
+    const struct window_group *hits = watch__window_find(window, watcher->group);
+    uint32_t hit = hits == NULL ? NO_HIT : hits->first;
     while (hit != NO_HIT && window->events[window->hits[hit].event].rev.main < watcher->next) {
         hit = window->hits[hit].next;
     }
@@ -181,7 +182,7 @@ static void cache_finish(struct watch_hub *hub, struct body_cache *cache)
     hub->body_count++;
 }
 
-/* Goes on encoding, `limit` eighths of a unit at most and one event at least. */
+/* Goes on encoding, for `limit` units at most and one event at least. */
 static void cache_fill(struct watch_hub *hub, struct body_cache *cache,
                        const struct watch_window *window, unsigned flags, int64_t limit)
 {
@@ -193,10 +194,10 @@ static void cache_fill(struct watch_hub *hub, struct body_cache *cache,
         if ((flags & (event->is_delete ? WATCH_NO_DELETE : WATCH_NO_PUT)) == 0) {
             add_event(hub, cache->body, event, wants_prev);
         }
-        spent += wants_prev ? ENCODES_PER_COST : 1;
+        spent += wants_prev ? ROW_COST : ENCODE_COST;
         cache->next = hit->next;
     }
-    hub->cost_left -= (int)(spent / ENCODES_PER_COST);
+    hub->cost_left -= (int)spent;
     if (cache->next == NO_HIT) {
         cache_finish(hub, cache);
     }
@@ -231,8 +232,7 @@ struct watch_body *watch__body_for(struct watch_hub *hub, const struct watch_win
 bool watch__body_prepare(struct watch_hub *hub, const struct watch_window *window,
                          const struct watcher *watcher)
 {
-    int64_t limit = (int64_t)hub->cost_left * ENCODES_PER_COST;
-    const struct body_cache *cache = cache_get(hub, window, watcher, limit);
+    const struct body_cache *cache = cache_get(hub, window, watcher, hub->cost_left);
     return cache == NULL || cache->next == NO_HIT;
 }
 

@@ -1,12 +1,12 @@
 /* Fuzz: random transactions, watchers, compactions and readers that stop, against a sorted log of
  * events.
  *
- * The first byte says how small a slice is, so that windows of history are cut everywhere; then
- * come operations of three bytes. Whatever a watcher is told is looked up in the log: the next
- * events of its keys behind what it was told before, each once, whole revisions only, with the
- * right values, versions and previous values. A progress note must not skip an event of the log. A
- * watcher may be canceled only when compaction has passed it. In the end everybody reads, and
- * nothing may be left to tell. */
+ * The first byte says how small a slice is, so that windows of history are cut everywhere, and how
+ * few changes are too much for a turn; then come operations of three bytes. Whatever a watcher is
+ * told is looked up in the log: the next events of its keys behind what it was told before, each
+ * once, whole revisions only, with the right values, versions and previous values. A progress note
+ * must not skip an event of the log. A watcher may be canceled only when compaction has passed it.
+ * In the end everybody reads, and nothing may be left to tell. */
 #include "base/mem.h"
 #include "state/watch_priv.h"
 #include "state/watch_world.h"
@@ -405,7 +405,7 @@ static void do_compact(struct model *m, uint8_t a, uint8_t b)
         watch_world_compact(&m->world, revision);
         m->compact = revision;
     }
-    for (unsigned i = 0; i < b % 8; i++) {
+    for (unsigned i = 0; i < b % 8 && !watch_hub_is_looking(m->world.hub); i++) {
         mvcc_compact_step(m->world.store);
     }
 }
@@ -492,7 +492,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 || size > 3000) {
         return 0;
     }
-    struct watch_options options = {.hash_seed = data[0], .step_cost = 1u + data[0] % 40};
+    struct watch_options options = {.hash_seed = data[0],
+                                    .step_cost = 1u + data[0] % 40 * TOUCH_COST,
+                                    .turn_changes_max = data[0] % 3 == 0 ? 1u + data[0] % 5 : 0};
     struct model *m = NEW(struct model);
     m->revision = 1;
     m->compact = -1;

@@ -6,6 +6,9 @@
  *   window   whole revisions, their events as far as a group is interested, and for every such
  *            group which events hit it
  *   flushed  the revision up to which the synced have been told
+ *   looking  a turn has brought more than can be matched at once (a DeleteRange of a million keys):
+ *            its rows are looked through in slices, and so are those of the turns that come
+ *            meanwhile; whoever is hit falls behind
  *
  * States of a watcher, and which list its link is on:
  *
@@ -22,8 +25,9 @@
  *
  * Invariants:
  *   1. Between watch_hub_changed() and the end of watch_hub_flush() the turn's window holds every
- *      event of (flushed, revision] of every group that has synced watchers, or those watchers have
- *      been moved to BEHIND with next <= the first revision that is missing.
+ *      event of (flushed, revision] of every group that has synced watchers; but while the hub is
+ *      looking the turn's window is empty, and of the synced those are owed something that a row
+ *      at or behind hub->look hits (those with next above it: nothing of that row).
  *   2. A window of history is opened, filled and delivered only while the turn's window is empty.
  *   3. compact <= next for every watcher that is not SYNCED, or it will be canceled when it is
  *      looked at: rows at and above the compact revision are all there, but for those that the same
@@ -34,25 +38,33 @@
 
 #include "base/coll.h"
 #include "base/itree.h"
+#include "base/linmap.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "codec/pbwire.h"
 #include "state/watch.h"
 
-/* What a slice may cost by default, in units of about a microsecond. */
-#define STEP_COST 600
-#define SEND_COST 1
-#define FIRST_SEND_COST 4 /* to a stream in this slice: its socket will want a write of its own */
-#define ROW_COST 1        /* a row of one key, found through the index */
-#define ENCODES_PER_COST                                                                           \
-    8 /* events; one that looks for what was there before costs as much as a row */
-#define SCAN_ROWS_PER_COST 4
+/* Costs are counted in units of a sixteenth of a microsecond or so. What a slice may cost by
+ * default: */
+#define STEP_COST 9600
+#define SEND_COST 1             /* a response, */
+#define SEND_BYTES_PER_COST 128 /* and its bytes, which are copied, and again by the system */
+#define FIRST_SEND_COST                                                                            \
+    64                /* to a stream in this slice: its socket will want a write of its own        \
+                       */
+#define TOUCH_COST 4  /* a watcher that is looked at, moved or freed */
+#define ROW_COST 16   /* a row of one key, found through the index */
+#define SCAN_COST 4   /* a row that comes behind the one before */
+#define ENCODE_COST 2 /* an event; one that looks for what was there before costs a ROW_COST */
 /* A window of history ends with the first whole revision behind either of these. */
 #define WINDOW_ROWS 1024
 #define WINDOW_BYTES ((size_t)512 * 1024)
 /* Watchers that one window of history serves, and how far down the queue they are looked for. */
 #define WINDOW_MEMBERS 256
-/* What the turn's window may gather before it lets everybody fall behind. */
+/* What the turn's window may gather, and changes that are matched at once; more is looked for in
+ * slices. */
 #define TURN_HITS_MAX 8192
+#define TURN_CHANGES_MAX 8192
 #define TURN_BYTES_MAX ((size_t)32 * 1024 * 1024)
 /* From here on a value has a chunk of its own (base/chunk.h), and to refer to it pins nothing else;
  * below, it is copied into the body. */
@@ -62,9 +74,10 @@
 
 enum { WINDOW_TURN, WINDOW_HISTORY, WINDOW_COUNT };
 
-/* Which events of a window hit a group: a chain through window->hits. */
-struct watch_hits {
-    uint64_t serial; /* of the window; another one's are stale */
+/* A group that a window has to do with, and which of its events hit it: a chain through
+ * window->hits. */
+struct window_group {
+    struct watch_group *group; /* with a reference */
     uint32_t first; /* NO_HIT: a watcher of the group is served by the window, and nothing hit it */
     uint32_t last;
 };
@@ -73,15 +86,16 @@ struct watch_hits {
  * of groups of single keys there may be a million. */
 struct watch_group {
     struct list synced;
-    struct watch_hits hits[WINDOW_COUNT];
-    uint32_t refs; /* one for each watcher, and while a loop walks over it */
-    bool is_exact;
-    size_t key_len;
+    uint32_t refs;               /* one for each watcher, and while a window or a loop has it */
+    uint32_t slot[WINDOW_COUNT]; /* its place in window->groups, if it stands there: else stale */
+    uint32_t key_len : 31;
+    uint32_t is_exact : 1;
     union {
-        struct map_node exact;   /* in hub->exact */
-        struct itree_node spans; /* in hub->spans */
+        struct linmap_node exact; /* in hub->exact */
+        struct itree_node spans;  /* in hub->spans */
     } at;
 };
+_Static_assert(offsetof(struct watch_group, at) == 32, "a million keys are watched");
 
 enum watch_state {
     WATCHER_SYNCED,
@@ -103,8 +117,8 @@ struct watcher_extra {
 };
 
 struct watcher {
-    struct list link;      /* by state */
-    struct map_node by_id; /* stream->ids */
+    struct list link;         /* by state */
+    struct linmap_node by_id; /* stream->ids */
     struct watch_stream *stream;
     struct watch_group *group;
     watch_id id;
@@ -113,13 +127,14 @@ struct watcher {
     uint8_t state; /* enum watch_state */
     struct watcher_extra extra[];
 };
+_Static_assert(sizeof(struct watcher) == 64, "a million watchers are held");
 
 struct watch_stream {
     struct watch_hub *hub;
     const struct watch_sink *sink;
     void *ctx;
     struct list link; /* hub->streams, or hub->closing */
-    struct map ids;
+    struct linmap ids;
     watch_id next_id;
     size_t key_bytes;
     size_t progress_count;
@@ -161,6 +176,9 @@ struct watch_window {
     struct window_hit *hits;
     size_t hit_count;
     size_t hit_cap;
+    struct window_group *groups;
+    size_t group_count;
+    size_t group_cap;
     size_t bytes;
 };
 
@@ -180,7 +198,8 @@ struct watch_hub {
     struct mvcc *store;
     int64_t revision; /* newest that changed() told of */
     int64_t flushed;
-    struct map exact;
+    struct slab_pool slabs; /* of groups and watchers */
+    struct linmap exact;
     struct itree spans;
     struct list streams;
     struct list closing;
@@ -189,10 +208,9 @@ struct watch_hub {
     struct heap future; /* watcher_extra */
 
     struct watch_window turn;
-    struct watch_group **dirty; /* groups that the turn's window hits, each with a reference */
-    size_t dirty_count;
-    size_t dirty_cap;
-    bool is_spilling; /* the turn's window was given up: who is hit falls behind at once */
+    size_t turn_changes; /* matched in this turn */
+    bool is_looking;
+    struct revision look; /* where looking goes on */
     bool is_flushing;
 
     struct list behind;
@@ -239,10 +257,15 @@ void watch__cache_drop(struct watch_hub *hub, unsigned slot);
 /* watch_window.c */
 void watch__window_begin(struct watch_hub *hub, struct watch_window *window, unsigned slot,
                          int64_t first);
-void watch__window_end(struct watch_window *window); /* lets go of its events */
+/* Lets go of its events and groups. */
+void watch__window_end(struct watch_hub *hub, struct watch_window *window);
 void watch__window_fini(struct watch_window *window);
-/* The first hit of a group, or NO_HIT. */
-uint32_t watch__first_hit(const struct watch_window *window, const struct watch_group *group);
+/* The group's hits in this window; NULL: it has nothing to do with it. */
+struct window_group *watch__window_find(const struct watch_window *window,
+                                        const struct watch_group *group);
+struct window_group *watch__window_add(struct watch_window *window, struct watch_group *group);
+/* Looks through a slice of what a turn has brought too much of. */
+void watch__look(struct watch_hub *hub);
 /* Takes up to `budget` units' worth of history. True when the window is whole. */
 bool watch__window_fill(struct watch_hub *hub);
 
@@ -253,7 +276,9 @@ void watch__settled(struct watch_stream *stream);
 void watch__arrive(struct watch_hub *hub);
 /* Its members go back to the queue. */
 void watch__give_up_window(struct watch_hub *hub);
-/* Every synced watcher of the group goes on by history, from `next` on at the latest. */
-void watch__fall_behind(struct watch_hub *hub, struct watch_group *group, int64_t next);
+/* Every synced watcher of the group that has not been told of `revision` goes on by history. */
+void watch__fall_behind(struct watch_group *group, int64_t revision);
+/* Everything up to hub->revision has been told to the synced: another turn begins. */
+void watch__turn_over(struct watch_hub *hub);
 
 #endif

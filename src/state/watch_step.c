@@ -1,6 +1,6 @@
 /* Delivery: the turn's events to those who are up to date, history to those who are behind.
  *
- * Work is counted in units of about a microsecond (STEP_COST), for there is no clock here. When a
+ * Work is counted in units (STEP_COST), for there is no clock here. When a
  * turn has more to deliver than that, the watchers that are left fall behind and are served by the
  * next slices: nothing is owed to them but a cursor. So one turn never does all the work of ten
  * thousand watchers of one key.
@@ -20,10 +20,11 @@ static bool is_writable(const struct watch_stream *stream)
     return stream->sink->writable == NULL || stream->sink->writable(stream->ctx);
 }
 
-static void charge_send(struct watch_stream *stream)
+static void charge_send(struct watch_stream *stream, size_t len)
 {
     struct watch_hub *hub = stream->hub;
     hub->cost_left -= stream->slice == hub->slice ? SEND_COST : FIRST_SEND_COST;
+    hub->cost_left -= (int)(len / SEND_BYTES_PER_COST);
     stream->slice = hub->slice;
 }
 
@@ -31,7 +32,7 @@ static void cancel(struct watcher *watcher, int64_t compact_revision, const char
 {
     struct watch_stream *stream = watcher->stream;
     watch_id id = watcher->id;
-    charge_send(stream);
+    charge_send(stream, 0);
     watch__free_watcher(watcher);
     watch__settled(stream);
     stream->sink->canceled(stream->ctx, id, compact_revision, reason);
@@ -77,7 +78,7 @@ static void deliver(struct watcher *watcher, const struct watch_window *window, 
     if (body != NULL) {
         watcher->flags &= (uint16_t)~WATCHER_IS_QUIET;
         hub->event_count += body->event_count;
-        charge_send(stream);
+        charge_send(stream, body->len);
         stream->sink->events(stream->ctx, &batch);
         watch_body_unref(body);
     }
@@ -93,7 +94,7 @@ static bool is_turn_empty(const struct watch_hub *hub)
 static void answer(struct watch_stream *stream)
 {
     stream->wants_progress = false;
-    charge_send(stream);
+    charge_send(stream, 0);
     stream->sink->progress(stream->ctx, WATCH_ID_NONE, stream->hub->revision);
 }
 
@@ -145,16 +146,16 @@ static void tick_one(struct watcher *watcher)
     bool was_quiet = (watcher->flags & WATCHER_IS_QUIET) != 0;
     bool has_caught_up = watcher->state == WATCHER_SYNCED && watcher->next <= hub->revision + 1;
     watcher->flags |= WATCHER_IS_QUIET;
-    hub->cost_left -= SEND_COST;
+    hub->cost_left -= TOUCH_COST;
     if (was_quiet && has_caught_up && is_writable(stream)) {
-        charge_send(stream);
+        charge_send(stream, 0);
         stream->sink->progress(stream->ctx, watcher->id, hub->revision);
     }
 }
 
 static void give_ticks(struct watch_hub *hub)
 {
-    while (hub->cost_left > 0 && !list_empty(&hub->ticking)) {
+    while (hub->cost_left > 0 && is_turn_empty(hub) && !list_empty(&hub->ticking)) {
         struct watch_stream *stream =
             CONTAINER_OF(hub->ticking.next, struct watch_stream, tick_link);
         struct list *link = list_pop(&stream->ticking);
@@ -176,12 +177,13 @@ static void fall_behind(struct watcher *watcher, int64_t next)
     watch__set_state(watcher, is_writable(watcher->stream) ? WATCHER_BEHIND : WATCHER_BLOCKED);
 }
 
-void watch__fall_behind(struct watch_hub *hub, struct watch_group *group, int64_t next)
+void watch__fall_behind(struct watch_group *group, int64_t revision)
 {
     LIST_FOR_EACH (&group->synced, link) {
         struct watcher *watcher = CONTAINER_OF(link, struct watcher, link);
-        if (watcher->next <= hub->revision && !watcher->stream->is_closed) {
-            fall_behind(watcher, next);
+        if (watcher->next <= revision && !watcher->stream->is_closed) {
+            watcher->stream->hub->cost_left -= TOUCH_COST;
+            fall_behind(watcher, revision);
         }
     }
 }
@@ -223,25 +225,28 @@ void watch__arrive(struct watch_hub *hub)
     }
 }
 
+void watch__turn_over(struct watch_hub *hub)
+{
+    hub->flushed = hub->revision;
+    watch__cache_drop(hub, WINDOW_TURN);
+    watch__window_end(hub, &hub->turn);
+    watch__window_begin(hub, &hub->turn, WINDOW_TURN, hub->revision + 1);
+}
+
 void watch_hub_flush(struct watch_hub *hub)
 {
-    if (hub->flushed == hub->revision) {
+    hub->turn_changes = 0;
+    if (hub->flushed == hub->revision || hub->is_looking) {
         return;
     }
     ASSERT(!hub->is_flushing);
     hub->is_flushing = true;
     hub->slice++;
     hub->cost_left = (int)hub->options.step_cost;
-    for (size_t i = 0; i < hub->dirty_count; i++) {
-        flush_group(hub, hub->dirty[i]);
-        watch__group_unref(hub, hub->dirty[i]);
+    for (size_t i = 0; i < hub->turn.group_count; i++) {
+        flush_group(hub, hub->turn.groups[i].group);
     }
-    hub->dirty_count = 0;
-    hub->is_spilling = false;
-    hub->flushed = hub->revision;
-    watch__cache_drop(hub, WINDOW_TURN);
-    watch__window_end(&hub->turn);
-    watch__window_begin(hub, &hub->turn, WINDOW_TURN, hub->revision + 1);
+    watch__turn_over(hub);
     hub->is_flushing = false;
     watch__arrive(hub);
 }
@@ -253,7 +258,7 @@ static struct watcher *next_behind(struct watch_hub *hub)
 {
     while (hub->cost_left > 0 && !list_empty(&hub->behind)) {
         struct watcher *watcher = CONTAINER_OF(hub->behind.next, struct watcher, link);
-        hub->cost_left--;
+        hub->cost_left -= TOUCH_COST;
         if (watcher->stream->is_closed) {
             list_del(&watcher->link); /* it goes with its stream */
         } else if (!is_writable(watcher->stream)) {
@@ -281,9 +286,8 @@ static bool may_join(const struct watch_hub *hub, const struct watcher *watcher)
 
 static void join(struct watch_hub *hub, struct watcher *watcher)
 {
-    struct watch_hits *hits = &watcher->group->hits[WINDOW_HISTORY];
-    if (hits->serial != hub->history.serial) {
-        *hits = (struct watch_hits){.serial = hub->history.serial, .first = NO_HIT};
+    if (watch__window_find(&hub->history, watcher->group) == NULL) {
+        watch__window_add(&hub->history, watcher->group);
     }
     watch__set_state(watcher, WATCHER_IN_WINDOW);
 }
@@ -313,7 +317,7 @@ static bool open_window(struct watch_hub *hub)
             join(hub, watcher);
         }
     }
-    hub->cost_left -= (int)looked / SCAN_ROWS_PER_COST;
+    hub->cost_left -= (int)looked * TOUCH_COST;
     return true;
 }
 
@@ -321,7 +325,7 @@ static void close_window(struct watch_hub *hub)
 {
     ASSERT(list_empty(&hub->members));
     watch__cache_drop(hub, WINDOW_HISTORY);
-    watch__window_end(&hub->history);
+    watch__window_end(hub, &hub->history);
     chunk_pool_cut(&hub->pool);
     if (hub->only != NULL) {
         watch__group_unref(hub, hub->only);
@@ -363,7 +367,7 @@ static bool serve_member(struct watch_hub *hub, struct watcher *watcher)
 static void serve_members(struct watch_hub *hub)
 {
     while (hub->cost_left > 0 && !list_empty(&hub->members)) {
-        hub->cost_left--;
+        hub->cost_left -= TOUCH_COST;
         if (!serve_member(hub, CONTAINER_OF(hub->members.next, struct watcher, link))) {
             return;
         }
@@ -398,14 +402,14 @@ static void free_closed(struct watch_hub *hub)
 {
     while (hub->cost_left > 0 && !list_empty(&hub->closing)) {
         struct watch_stream *stream = CONTAINER_OF(hub->closing.next, struct watch_stream, link);
-        struct map_node *node = map_any_from(&stream->ids, &stream->walk);
-        hub->cost_left--;
+        struct linmap_node *node = linmap_any(&stream->ids, &stream->walk);
+        hub->cost_left -= TOUCH_COST;
         if (node != NULL) {
             watch__free_watcher(CONTAINER_OF(node, struct watcher, by_id));
             continue;
         }
         list_del(&stream->link);
-        map_fini(&stream->ids);
+        linmap_fini(&stream->ids);
         mem_free(stream);
     }
 }
@@ -418,10 +422,13 @@ bool watch_hub_step(struct watch_hub *hub)
     watch_hub_flush(hub);
     hub->slice++;
     hub->cost_left = (int)hub->options.step_cost;
+    if (hub->is_looking) {
+        watch__look(hub);
+    }
     free_closed(hub);
     give_answers(hub);
     give_ticks(hub);
     catch_up(hub);
-    return hub->is_open || !list_empty(&hub->closing) || !list_empty(&hub->answers) ||
-           !list_empty(&hub->ticking) || !list_empty(&hub->behind);
+    return hub->is_looking || hub->is_open || !list_empty(&hub->closing) ||
+           !list_empty(&hub->answers) || !list_empty(&hub->ticking) || !list_empty(&hub->behind);
 }

@@ -19,36 +19,64 @@ void watch__window_begin(struct watch_hub *hub, struct watch_window *window, uns
     window->last = 0;
 }
 
-void watch__window_end(struct watch_window *window)
+void watch__window_end(struct watch_hub *hub, struct watch_window *window)
 {
     enum { KEEP = 4096 };
     for (size_t i = 0; i < window->event_count; i++) {
         chunk_unref(window->events[i].chunk);
     }
+    for (size_t i = 0; i < window->group_count; i++) {
+        watch__group_unref(hub, window->groups[i].group);
+    }
     window->event_count = 0;
     window->hit_count = 0;
+    window->group_count = 0;
     window->bytes = 0;
-    if (window->event_cap > KEEP || window->hit_cap > KEEP) {
+    if (window->event_cap > KEEP || window->hit_cap > KEEP || window->group_cap > KEEP) {
         watch__window_fini(window);
     }
 }
 
 void watch__window_fini(struct watch_window *window)
 {
+    ASSERT(window->group_count == 0);
     mem_free(window->events);
     mem_free(window->hits);
+    mem_free(window->groups);
     window->events = NULL;
     window->hits = NULL;
+    window->groups = NULL;
     window->event_cap = 0;
     window->hit_cap = 0;
+    window->group_cap = 0;
 }
 
 /* ---- hits ----------------------------------------------------------------------------------- */
 
-uint32_t watch__first_hit(const struct watch_window *window, const struct watch_group *group)
+/* A group's slot may be stale; but what stands there then is another group, for the window holds a
+ * reference to each of its own. */
+struct window_group *watch__window_find(const struct watch_window *window,
+                                        const struct watch_group *group)
 {
-    const struct watch_hits *hits = &group->hits[window->slot];
-    return hits->serial == window->serial ? hits->first : NO_HIT;
+    uint32_t slot = group->slot[window->slot];
+    bool is_there = slot < window->group_count && window->groups[slot].group == group;
+    return is_there ? &window->groups[slot] : NULL;
+}
+
+struct window_group *watch__window_add(struct watch_window *window, struct watch_group *group)
+{
+    enum { CAP_MIN = 16 };
+    ASSERT(watch__window_find(window, group) == NULL);
+    if (window->group_count == window->group_cap) {
+        window->group_cap = window->group_cap == 0 ? CAP_MIN : 2 * window->group_cap;
+        window->groups = mem_realloc(window->groups, window->group_cap * sizeof(*window->groups));
+    }
+    ASSERT(window->group_count < UINT32_MAX);
+    group->refs++;
+    group->slot[window->slot] = (uint32_t)window->group_count;
+    window->groups[window->group_count] =
+        (struct window_group){.group = group, .first = NO_HIT, .last = NO_HIT};
+    return &window->groups[window->group_count++];
 }
 
 static struct window_event *event_add(struct watch_window *window)
@@ -61,12 +89,10 @@ static struct window_event *event_add(struct watch_window *window)
     return &window->events[window->event_count++];
 }
 
-/* The newest event of the window hits the group. True when it is the first to do so. */
-static bool hit_add(struct watch_window *window, struct watch_group *group)
+/* The newest event of the window hits the group. */
+static void hit_add(struct watch_window *window, struct window_group *hits)
 {
     enum { CAP_MIN = 16 };
-    struct watch_hits *hits = &group->hits[window->slot];
-    bool is_first = hits->serial != window->serial || hits->first == NO_HIT;
     if (window->hit_count == window->hit_cap) {
         window->hit_cap = window->hit_cap == 0 ? CAP_MIN : 2 * window->hit_cap;
         window->hits = mem_realloc(window->hits, window->hit_cap * sizeof(*window->hits));
@@ -76,13 +102,12 @@ static bool hit_add(struct watch_window *window, struct watch_group *group)
     uint32_t hit = (uint32_t)window->hit_count++;
     window->hits[hit] =
         (struct window_hit){.event = (uint32_t)(window->event_count - 1), .next = NO_HIT};
-    if (is_first) {
-        *hits = (struct watch_hits){.serial = window->serial, .first = hit, .last = hit};
+    if (hits->first == NO_HIT) {
+        hits->first = hit;
     } else {
         window->hits[hits->last].next = hit;
-        hits->last = hit;
     }
-    return is_first;
+    hits->last = hit;
 }
 
 typedef void group_fn(void *ctx, struct watch_group *group);
@@ -118,27 +143,12 @@ struct turn_match {
     bool is_added;
 };
 
-static void dirty_add(struct watch_hub *hub, struct watch_group *group)
-{
-    enum { CAP_MIN = 16 };
-    if (hub->dirty_count == hub->dirty_cap) {
-        hub->dirty_cap = hub->dirty_cap == 0 ? CAP_MIN : 2 * hub->dirty_cap;
-        hub->dirty = mem_realloc(hub->dirty, hub->dirty_cap * sizeof(struct watch_group *));
-    }
-    group->refs++;
-    hub->dirty[hub->dirty_count++] = group;
-}
-
 static void turn_hit(void *ctx, struct watch_group *group)
 {
     struct turn_match *match = ctx;
     struct watch_hub *hub = match->hub;
     const struct mvcc_change *change = match->change;
     if (list_empty(&group->synced)) {
-        return;
-    }
-    if (hub->is_spilling) {
-        watch__fall_behind(hub, group, change->rev.main);
         return;
     }
     if (!match->is_added) {
@@ -155,22 +165,24 @@ static void turn_hit(void *ctx, struct watch_group *group)
         };
         hub->turn.bytes += change->kv.len;
     }
-    if (hit_add(&hub->turn, group)) {
-        dirty_add(hub, group);
-    }
+    struct window_group *hits = watch__window_find(&hub->turn, group);
+    hit_add(&hub->turn, hits == NULL ? watch__window_add(&hub->turn, group) : hits);
 }
 
-/* Too much for one turn: those who were hit read it as history. */
-static void spill(struct watch_hub *hub)
+/* Too much for one turn: from its first revision on. */
+static void look_from(struct watch_hub *hub, int64_t first)
 {
-    for (size_t i = 0; i < hub->dirty_count; i++) {
-        watch__fall_behind(hub, hub->dirty[i], hub->turn.first);
-        watch__group_unref(hub, hub->dirty[i]);
-    }
-    hub->dirty_count = 0;
-    watch__window_end(&hub->turn);
+    watch__window_end(hub, &hub->turn);
     watch__window_begin(hub, &hub->turn, WINDOW_TURN, hub->turn.first);
-    hub->is_spilling = true;
+    hub->is_looking = true;
+    hub->look = (struct revision){.main = first};
+    watch__wake(hub);
+}
+
+static bool is_too_much(const struct watch_hub *hub)
+{
+    return hub->turn_changes > hub->options.turn_changes_max ||
+           hub->turn.hit_count > TURN_HITS_MAX || hub->turn.bytes > TURN_BYTES_MAX;
 }
 
 void watch_hub_changed(struct watch_hub *hub, int64_t revision, const struct mvcc_change *changes,
@@ -179,16 +191,80 @@ void watch_hub_changed(struct watch_hub *hub, int64_t revision, const struct mvc
     ASSERT(revision == hub->revision + 1);
     ASSERT(!hub->is_flushing);
     hub->revision = revision;
-    for (size_t i = 0; i < count && hub->watcher_count > hub->behind_count; i++) {
-        struct turn_match match = {.hub = hub, .change = &changes[i]};
-        groups_of(hub, changes[i].key, turn_hit, &match);
-        if (hub->turn.hit_count > TURN_HITS_MAX || hub->turn.bytes > TURN_BYTES_MAX) {
-            spill(hub);
+    bool is_somebody_synced = hub->watcher_count > hub->behind_count;
+    if (hub->is_looking) {
+        return; /* it will come by here */
+    }
+    if (is_somebody_synced) {
+        hub->turn_changes += count;
+        for (size_t i = 0; i < count && !is_too_much(hub); i++) {
+            struct turn_match match = {.hub = hub, .change = &changes[i]};
+            groups_of(hub, changes[i].key, turn_hit, &match);
+        }
+        if (is_too_much(hub)) {
+            look_from(hub, hub->turn.first);
+            return;
         }
     }
-    if (hub->dirty_count == 0 && !hub->is_spilling && heap_min(&hub->future) == NULL) {
+    if (hub->turn.group_count == 0 && heap_min(&hub->future) == NULL) {
         hub->flushed = revision; /* nobody was interested */
         hub->turn.first = revision + 1;
+    }
+}
+
+/* ---- looking ---------------------------------------------------------------------------------
+ */
+
+struct look {
+    struct watch_hub *hub;
+    struct revision rev; /* of the row at hand */
+    bool is_cut;
+};
+
+static void look_hit(void *ctx, struct watch_group *group)
+{
+    const struct look *look = ctx;
+    watch__fall_behind(group, look->rev.main);
+}
+
+static struct mvcc_row row_parse(struct revision rev, struct slice row)
+{
+    struct mvcc_row parsed = {.key = SLICE_EMPTY};
+    if (mvcc_row_parse(row, &parsed) != ERR_OK) {
+        fatal("the row of revision %lld.%u is no key-value; the database is damaged: replace this "
+              "member, or restore it from a snapshot",
+              (long long)rev.main, rev.sub);
+    }
+    return parsed;
+}
+
+static bool look_row(void *ctx, struct revision rev, bool is_delete, struct slice row)
+{
+    struct look *look = ctx;
+    struct watch_hub *hub = look->hub;
+    UNUSED(is_delete);
+    if (hub->cost_left <= 0) {
+        look->is_cut = true;
+        return false;
+    }
+    hub->cost_left -= SCAN_COST;
+    hub->look = (struct revision){.main = rev.main, .sub = rev.sub + 1};
+    look->rev = rev;
+    groups_of(hub, row_parse(rev, row).key, look_hit, look);
+    return true;
+}
+
+void watch__look(struct watch_hub *hub)
+{
+    struct look look = {.hub = hub};
+    ASSERT(hub->is_looking);
+    watch__arrive(hub);
+    if (hub->watcher_count > hub->behind_count) {
+        mvcc_history_from(hub->store, hub->look, look_row, &look);
+    }
+    if (!look.is_cut) {
+        hub->is_looking = false;
+        watch__turn_over(hub);
     }
 }
 
@@ -233,14 +309,15 @@ static void history_hit(void *ctx, struct watch_group *group)
 {
     struct history_match *match = ctx;
     struct watch_window *window = &match->fill->hub->history;
-    if (group->hits[WINDOW_HISTORY].serial != window->serial) {
+    struct window_group *hits = watch__window_find(window, group);
+    if (hits == NULL) {
         return;
     }
     if (!match->fill->is_added) {
         match->fill->is_added = true;
         keep(match->fill, match->row);
     }
-    (void)hit_add(window, group);
+    hit_add(window, hits);
 }
 
 /* Is the window full, and the row at hand the first of another revision? */
@@ -257,7 +334,6 @@ static bool fill_row(struct fill *fill, struct revision rev, bool is_delete, str
                      const struct slice *only_key)
 {
     struct watch_hub *hub = fill->hub;
-    struct mvcc_row parsed = {.key = SLICE_EMPTY};
     struct buf tombstone = {0};
     if (is_boundary(fill, rev)) {
         hub->history.last = rev.main - 1;
@@ -275,11 +351,7 @@ static bool fill_row(struct fill *fill, struct revision rev, bool is_delete, str
         kv_row_encode(&(struct kv_row){.key = *only_key}, &tombstone);
         row = buf_slice(&tombstone);
     }
-    if (mvcc_row_parse(row, &parsed) != ERR_OK) {
-        fatal("the row of revision %lld.%u is no key-value; the database is damaged: replace this "
-              "member, or restore it from a snapshot",
-              (long long)rev.main, rev.sub);
-    }
+    struct mvcc_row parsed = row_parse(rev, row);
     fill->is_added = false;
     fill->event = (struct window_event){
         .rev = rev,
@@ -319,14 +391,14 @@ bool watch__window_fill(struct watch_hub *hub)
     ASSERT(hub->is_open);
     ASSERT(hub->cost_left > 0);
     if (hub->only != NULL) {
-        fill.rows_left = (unsigned)hub->cost_left / ROW_COST;
+        fill.rows_left = (unsigned)(hub->cost_left + ROW_COST - 1) / ROW_COST;
         mvcc_key_history(hub->store, watch__group_range(hub->only).from, hub->resume.main, key_row,
                          &fill);
         hub->cost_left -= (int)fill.rows * ROW_COST + 1;
     } else {
-        fill.rows_left = (unsigned)hub->cost_left * SCAN_ROWS_PER_COST;
+        fill.rows_left = (unsigned)(hub->cost_left + SCAN_COST - 1) / SCAN_COST;
         mvcc_history_from(hub->store, hub->resume, scan_row, &fill);
-        hub->cost_left -= (int)(fill.rows / SCAN_ROWS_PER_COST) + 1;
+        hub->cost_left -= (int)fill.rows * SCAN_COST + 1;
     }
     hub->row_count += fill.rows;
     if (!fill.is_cut) {
