@@ -91,6 +91,7 @@ struct http_server *api_http_server(struct api *api, enum api_listener kind)
         .keepalive_timeout_ns = (uint64_t)config->grpc_keepalive_timeout_ns,
         .grpc_off = kind == API_CLIENT_HTTP || kind == API_METRICS || kind == API_PEER,
         .on_request = kind == API_CLIENT_GRPC ? NULL : web__on_request,
+        .is_early = web__is_early,
         .ctx = web_of(api, kind),
         .grpc_ctx = api,
     };
