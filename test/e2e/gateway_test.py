@@ -1,7 +1,6 @@
 """The JSON gateway: every path, the rules of its JSON, its errors, and stock clients over it."""
 import base64
 import http.client
-import io
 import json
 import os
 import socket
@@ -421,19 +420,18 @@ def renewals_go_on_over_an_open_body_and_end_with_it_and_the_connection_serves_t
 def curl_talks_both_ways_at_once():
     server = shared()
     url = f"http://127.0.0.1:{server.port}/v3/watch"
-    # curl looks at its socket when its input has said something.
     command = ["curl", "-sN", "-m", "20", "-X", "POST", "-T", "-", url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as curl:
-        curl.stdin.write(json.dumps(watch_of("gw/curl")).encode() + b"\n")
-        out = io.BufferedReader(curl.stdout)
-        curl.stdin.write(b"\n")
-        assert json.loads(out.readline())["result"]["created"] is True
-        post(server, "/v3/kv/put", {"key": b64("gw/curl"), "value": b64("1")})
-        curl.stdin.write(b'{"progress_request":{}}\n')
-        assert json.loads(out.readline())["result"]["events"][0]["kv"]["value"] == b64("1")
-        curl.stdin.write(b"\n")
-        assert "events" not in json.loads(out.readline())["result"]
+        curl.stdin.write(json.dumps(watch_of("gw/curl1")).encode())
+        time.sleep(0.5)
+        post(server, "/v3/kv/put", {"key": b64("gw/curl1"), "value": b64("1")})
+        for _ in range(4):  # curl looks at its socket when its input has said something
+            curl.stdin.write(json.dumps(watch_of("gw/curl2")).encode())
+            time.sleep(0.2)
+        lines = [json.loads(curl.stdout.readline())["result"] for _ in range(3)]  # and its input is still open
         curl.kill()
+    assert lines[0]["created"] and lines[2]["created"] and lines[2]["watch_id"] == "1", lines
+    assert lines[1]["events"][0]["kv"]["key"] == b64("gw/curl1"), lines
 
 
 @test
