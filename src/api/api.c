@@ -59,7 +59,7 @@ void api_stop(struct api *api)
     rpc_watch_stop(api->watch);
     LIST_FOR_EACH (&api->lasting, link) {
         struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
-        lasting->stop(lasting);
+        lasting->stop(lasting, STATUS_STOPPED);
     }
 }
 
