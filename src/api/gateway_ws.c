@@ -44,9 +44,11 @@ static bool has_token(const struct http_request *request, const char *name, cons
     return false;
 }
 
+/* RFC 9110 section 7.8: "A server MUST ignore an Upgrade header field that is received in an
+ * HTTP/1.0 request." */
 bool gateway__is_upgrade(const struct http_request *request)
 {
-    return has_token(request, "Connection", "upgrade") &&
+    return !http_is_old(request) && has_token(request, "Connection", "upgrade") &&
            has_token(request, "Upgrade", "websocket");
 }
 

@@ -86,6 +86,7 @@ struct slice http_path(const struct http_request *request);   /* up to '?', stil
 struct slice http_query(const struct http_request *request);  /* behind '?', may be empty */
 struct slice http_body(const struct http_request *request);
 const char *http_peer(const struct http_request *request);
+bool http_is_old(const struct http_request *request); /* HTTP/1.0 */
 /* The first field of that name (any letter case). */
 bool http_header(const struct http_request *request, const char *name, struct slice *out);
 /* Field number `index` (0, 1, …) in the order of the request. False when there are not so many. */
@@ -147,7 +148,7 @@ void http_input_pause(struct http_request *request, bool paused);
 
 /* Answers 101 and makes the connection a stream of bytes (RFC 9110 section 7.8): what the client
  * sends goes to on_input, http_reply_write() sends bytes as they are, http_reply_end() closes. The
- * fields are the caller's, "Upgrade" and "Connection" too. */
+ * fields are the caller's, "Upgrade" and "Connection" too. Not for HTTP/1.0. */
 typedef void http_input_fn(struct http_request *request, struct slice bytes, void *ctx);
 void http_reply_upgrade(struct http_request *request, const struct http_field *fields,
                         size_t field_count, http_input_fn *on_input, http_event_fn *on_event,

@@ -425,6 +425,11 @@ void http_on_body(struct http_request *request, http_body_fn *on_body, void *ctx
     request->body_ctx = ctx;
 }
 
+bool http_is_old(const struct http_request *request)
+{
+    return request->is_old;
+}
+
 void http_input_pause(struct http_request *request, bool paused)
 {
     request->is_input_paused = paused;
@@ -605,6 +610,7 @@ void http_reply_upgrade(struct http_request *request, const struct http_field *f
                         size_t field_count, http_input_fn *on_input, http_event_fn *on_event,
                         void *ctx)
 {
+    ASSERT(!request->is_old);
     http_reply_begin(request, 101, fields, field_count, on_event, ctx);
     request->is_head = false;
     request->keep_alive = false; /* its end is the connection's */

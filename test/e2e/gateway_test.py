@@ -331,6 +331,15 @@ def a_value_in_very_many_pieces_over_websocket_costs_the_server_little():
     ws.close()
 
 
+@test
+def an_upgrade_offered_by_http_1_0_is_ignored():
+    with socket.create_connection(("127.0.0.1", shared().port), timeout=20) as sock:
+        sock.sendall(b"GET /v3/watch HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        answer = sock.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 501 "), answer
+
+
 # ---- bodies that stay open -----------------------------------------------------------------------
 
 
