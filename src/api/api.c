@@ -59,7 +59,7 @@ void api_stop(struct api *api)
     rpc_watch_stop(api->watch);
     LIST_FOR_EACH (&api->lasting, link) {
         struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
-        lasting->stop(lasting);
+        lasting->stop(lasting, STATUS_STOPPED);
     }
 }
 
@@ -91,6 +91,7 @@ struct http_server *api_http_server(struct api *api, enum api_listener kind)
         .keepalive_timeout_ns = (uint64_t)config->grpc_keepalive_timeout_ns,
         .grpc_off = kind == API_CLIENT_HTTP || kind == API_METRICS || kind == API_PEER,
         .on_request = kind == API_CLIENT_GRPC ? NULL : web__on_request,
+        .is_early = web__is_early,
         .ctx = web_of(api, kind),
         .grpc_ctx = api,
     };

@@ -54,6 +54,8 @@ void api__tables_free(struct api *api);
 struct rpc_watch *rpc_watch_new(struct api *api);
 void rpc_watch_free(struct rpc_watch **watch); /* its calls are gone */
 void rpc_watch_stop(struct rpc_watch *watch);
+/* One stream more, or less, that is to end when there is no leader. */
+void rpc_watch_need_leader(struct rpc_watch *watch, bool is_more);
 
 /* rpc_metrics.c */
 /* `is_extensive`: histograms of handling times too. */
@@ -72,6 +74,7 @@ void rpc_metrics_client(struct rpc_metrics *metrics, struct slice version, bool 
 
 /* endpoints.c */
 void web__on_request(struct http_request *request, void *ctx);
+bool web__is_early(struct http_request *request, void *ctx);
 /* Answers with the CORS fields that this listener owes. `type` NULL: Go's sniffed plain text. */
 void web__reply(const struct web *web, struct http_request *request, unsigned status,
                 const char *type, struct slice body);

@@ -457,10 +457,10 @@ static void granted(struct errand *errand, enum status status)
     enter(c);
 }
 
-static void on_stop(struct rpc_lasting *lasting)
+static void on_stop(struct rpc_lasting *lasting, enum status why)
 {
     struct contender *c = CONTAINER_OF(lasting, struct contender, lasting);
-    c->canceled = STATUS_STOPPED;
+    c->canceled = why;
     if (!c->errand.is_out) {
         give_up(c);
     }
@@ -473,7 +473,7 @@ void contend(struct contender *c, struct grpc_call *call, struct slice name, int
     grpc_call_set_data(call, c);
     c->prefix = errand_prefix(arena, name);
     c->lease = lease;
-    rpc__lasting_begin(c->errand.api, &c->lasting, on_stop);
+    rpc__lasting_begin(c->errand.call, &c->lasting, on_stop);
     if (lease != 0) {
         enter(c);
         return;

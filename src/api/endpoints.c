@@ -265,3 +265,8 @@ void web__on_request(struct http_request *request, void *ctx)
     }
     route(web, request);
 }
+
+bool web__is_early(struct http_request *request, void *ctx)
+{
+    return gateway_is_early(ctx, request);
+}

@@ -3,12 +3,12 @@
  *   gateway_serve -> gateway__open    the path's method, its metadata, grpc_local_start()
  *                 -> gateway__input   JSON values in, messages to the call
  *   on_message                        messages of the answer, to JSON, to the carrier
+ *   on_piece                          the same for a large reply, a little of it at a time
  *   on_end                            noted; finish() when no function of grpc_local.h is active */
 #include "api/gateway_priv.h"
 
+#include "base/mem.h"
 #include "base/utf8.h"
-#include "codec/gojson.h"
-#include "codec/pbjson.h"
 
 #include <ctype.h>
 #include <strings.h>
@@ -16,6 +16,12 @@
 #define JSON_TYPE "application/json"
 /* Metadata fields of one request. */
 #define METADATA_MAX 64
+/* A value that is not whole yet, as long as a request body may be (net/http.h). */
+#define INPUT_MAX ((size_t)4 * 1024 * 1024)
+/* A longer one is read on the pool: 5 ns a byte, at the worst. */
+#define INLINE_MAX ((size_t)32 * 1024)
+/* A client may well say "{}{}{}…". */
+#define VALUES_PER_TURN 256
 
 /* ---- errors ------------------------------------------------------------------------------------
  */
@@ -91,6 +97,15 @@ static void http_end(struct gateway *gateway, enum grpc_status status, struct sl
     const struct web *web = gateway->web;
     struct buf line = gateway->line;
     bool is_unary = gateway->row->kind == GRPC_UNARY;
+    if (is_unary && gateway->has_begun) { /* a large reply */
+        gateway__free(gateway);
+        if (status == GRPC_OK) {
+            http_reply_end(request);
+        } else {
+            http_reply_abort(request);
+        }
+        return;
+    }
     if (is_unary && status == GRPC_OK) {
         const struct http_field fields[] = {
             {SLICE("Content-Type"), SLICE(JSON_TYPE)},
@@ -122,8 +137,12 @@ static const struct gateway_carrier http_carrier = {.line = http_line, .end = ht
 
 void gateway__free(struct gateway *gateway)
 {
+    ASSERT(gateway->decode == NULL);
+    loop_task_remove(&gateway->more);
     buf_fini(&gateway->error);
     buf_fini(&gateway->line);
+    buf_fini(&gateway->input);
+    pbjson_pieces_fini(&gateway->pieces);
 }
 
 /* A message of the answer as JSON; a stream's stands inside {"result":…}. */
@@ -160,6 +179,15 @@ static void finish(struct gateway *gateway)
     buf_fini(&error);
 }
 
+/* Not for the client to see: the end waits until no function of grpc_local.h is active, and until
+ * the pool has given back what it reads. */
+static void settle(struct gateway *gateway)
+{
+    if (gateway->has_ended && !gateway->is_busy && gateway->decode == NULL) {
+        finish(gateway);
+    }
+}
+
 static void on_end(void *ctx, enum grpc_status status, const char *text)
 {
     struct gateway *gateway = ctx;
@@ -167,9 +195,7 @@ static void on_end(void *ctx, enum grpc_status status, const char *text)
     gateway->has_ended = true;
     gateway->status = status;
     buf_append_str(&gateway->error, text);
-    if (!gateway->is_busy) {
-        finish(gateway);
-    }
+    settle(gateway);
 }
 
 static bool is_writable(void *ctx)
@@ -178,7 +204,22 @@ static bool is_writable(void *ctx)
     return http_reply_writable(gateway->request);
 }
 
-static const struct grpc_local_sink sink = {on_message, on_end, is_writable};
+/* A large reply, as it is made. */
+static void on_piece(void *ctx, struct slice bytes, bool is_last)
+{
+    struct gateway *gateway = ctx;
+    buf_reset(&gateway->line);
+    pbjson_pieces_add(&gateway->pieces, bytes, is_last, &gateway->line);
+    if (gateway->line.len > 0) {
+        http_line(gateway, buf_slice(&gateway->line));
+    }
+}
+
+static const struct grpc_local_sink whole_sink = {
+    .message = on_message, .end = on_end, .writable = is_writable};
+/* Of HTTP: a WebSocket message is whole. */
+static const struct grpc_local_sink pieces_sink = {
+    .message = on_message, .end = on_end, .writable = is_writable, .piece = on_piece};
 
 /* Whether a field's name starts so, in any letter case. */
 static bool has_prefix(struct slice name, const char *prefix)
@@ -227,7 +268,7 @@ bool gateway__open(struct gateway *gateway)
         .metadata_count = metadata_of(request, metadata),
         .peer = http_peer(request),
         .deadline = UINT64_MAX,
-        .sink = &sink,
+        .sink = gateway->carrier == &http_carrier ? &pieces_sink : &whole_sink,
         .ctx = gateway,
     };
     struct slice timeout;
@@ -255,93 +296,240 @@ bool gateway__open(struct gateway *gateway)
     return true;
 }
 
-/* One value to the call. Not ERR_OK: `why` has the sentence. */
-static enum err send_value(struct gateway *gateway, struct slice value, struct errbuf *why)
+/* ---- input -------------------------------------------------------------------------------------
+ */
+
+void gateway__fail(struct gateway *gateway, enum grpc_status status, const char *text)
 {
-    struct arena arena;
-    void *message = NULL;
-    arena_init(&arena);
-    enum err err = pbjson_decode(&arena, gateway->row->request, value, &message, why);
-    if (err == ERR_OK) {
-        grpc_local_send(gateway->call, pb_encode_arena(message, &arena));
+    if (gateway->call != NULL) {
+        grpc_local_cancel(gateway->call, GRPC_CANCELED);
+        gateway->call = NULL;
     }
-    arena_fini(&arena);
-    return err;
+    gateway->has_input_ended = true;
+    if (!gateway->has_ended) {
+        gateway->has_ended = true;
+        gateway->status = status;
+        buf_append_str(&gateway->error, text);
+    }
+    settle(gateway);
 }
 
 /* The input makes no sense: before the first message that is the answer, later only the end of
  * what the client says, as in etcd. */
-static void bad_input(struct gateway *gateway, bool is_first, const struct errbuf *why)
+static void bad_input(struct gateway *gateway, const struct errbuf *why)
 {
     gateway->has_input_ended = true;
-    if (!is_first) {
-        return;
+    if (gateway->input_count == 0) {
+        gateway__fail(gateway, GRPC_INVALID_ARGUMENT, why->text);
     }
-    grpc_local_cancel(gateway->call, GRPC_CANCELED);
-    gateway->call = NULL;
-    gateway->has_ended = true;
-    gateway->status = GRPC_INVALID_ARGUMENT;
-    buf_append_str(&gateway->error, why->text);
 }
 
-bool gateway__input(struct gateway *gateway, struct slice *text, bool is_last)
+/* JSON to protobuf. Pure: on the loop for a small value, on the pool for a large one. */
+static FALLIBLE translate(const struct gateway_row *row, struct slice text, struct arena *arena,
+                          struct slice *out, struct errbuf *why)
+{
+    struct slice value = SLICE("{}");
+    void *message = NULL;
+    enum err err = gojson_next(&text, &value, why);
+    if (err != ERR_OK && err != ERR_EOF) { /* an empty body is an empty message */
+        return err;
+    }
+    TRY(pbjson_decode(arena, row->request, value, &message, why));
+    *out = pb_encode_arena(message, arena);
+    return ERR_OK;
+}
+
+static void translated(struct gateway *gateway, enum err err, struct slice message,
+                       const struct errbuf *why)
+{
+    if (gateway->call == NULL) {
+        return;
+    }
+    if (err != ERR_OK) {
+        bad_input(gateway, why);
+        return;
+    }
+    gateway->input_count++;
+    grpc_local_send(gateway->call, message);
+}
+
+struct decode {
+    struct job job;
+    struct gateway *gateway;
+    struct buf text;
+    struct arena arena;
+    struct slice message; /* in the arena */
+    struct errbuf why;
+    enum err err;
+};
+
+static bool pump(struct gateway *gateway);
+
+static void decode_run(struct job *job)
+{
+    struct decode *decode = CONTAINER_OF(job, struct decode, job);
+    decode->err = translate(decode->gateway->row, buf_slice(&decode->text), &decode->arena,
+                            &decode->message, &decode->why);
+}
+
+static void decode_done(struct job *job)
+{
+    struct decode *decode = CONTAINER_OF(job, struct decode, job);
+    struct gateway *gateway = decode->gateway;
+    gateway->decode = NULL;
+    gateway->is_busy = true;
+    translated(gateway, decode->err, decode->message, &decode->why);
+    gateway->is_busy = false;
+    buf_fini(&decode->text);
+    arena_fini(&decode->arena);
+    mem_free(decode);
+    pump(gateway);
+}
+
+/* One value, or a whole body that is to be one, to the call. Takes the text. */
+static void send_text(struct gateway *gateway, struct buf *text)
+{
+    struct executor *pool = gateway->web->api->options.env->pool;
+    struct decode *decode = NEW(struct decode);
+    decode->job = (struct job){.run = decode_run, .done = decode_done};
+    decode->gateway = gateway;
+    decode->text = *text;
+    *text = (struct buf){0};
+    arena_init(&decode->arena);
+    gateway->decode = decode;
+    executor_submit(pool, &decode->job);
+}
+
+static void send_value(struct gateway *gateway, struct slice value)
+{
+    struct arena arena;
+    struct slice message = SLICE_EMPTY;
+    struct errbuf why = {{0}};
+    if (value.len > INLINE_MAX) {
+        struct buf text = {0};
+        buf_append_slice(&text, value);
+        send_text(gateway, &text);
+        return;
+    }
+    arena_init(&arena);
+    enum err err = translate(gateway->row, value, &arena, &message, &why);
+    translated(gateway, err, message, &why);
+    arena_fini(&arena);
+}
+
+/* The next value of the input, if it is whole. */
+static bool take_value(struct gateway *gateway)
 {
     bool takes_one = gateway->row->kind != GRPC_BIDI;
-    bool is_first = gateway->input_count == 0;
-    gateway->is_busy = true;
-    while (gateway->call != NULL && !gateway->has_input_ended) {
-        struct errbuf why = {{0}};
-        struct slice value = SLICE("{}");
-        enum err err = gojson_next(text, &value, &why);
-        if (err == ERR_EOF) {
-            *text = SLICE_EMPTY; /* blanks */
-        }
-        bool is_empty = err == ERR_EOF && is_last;
-        if (is_empty && takes_one) {
-            value = SLICE("{}"); /* an empty body is an empty message */
-            err = ERR_OK;
-        }
-        if (err == ERR_EOF || (err == ERR_AGAIN && !is_last)) {
-            break;
-        }
-        if (err == ERR_OK) {
-            gateway->input_count++;
-            err = send_value(gateway, value, &why);
-        }
-        if (err != ERR_OK) {
-            bad_input(gateway, is_first, &why);
-            break;
-        }
-        is_first = false;
-        gateway->has_input_ended = takes_one;
+    struct errbuf why = {{0}};
+    struct slice value = SLICE_EMPTY;
+    struct slice text = slice_skip(buf_slice(&gateway->input), gateway->input_at);
+    if (takes_one && gateway->is_last && text.len > INLINE_MAX) {
+        gateway->has_input_ended = true;
+        send_text(gateway, &gateway->input);
+        return false;
     }
-    if (gateway->call != NULL && (is_last || gateway->has_input_ended) && !gateway->is_closed) {
+    enum err err = gojson_continue(&gateway->scan, &text, gateway->is_last, &value, &why);
+    if (err == ERR_EOF && takes_one && gateway->is_last) {
+        err = ERR_OK; /* with nothing */
+    } else if (err == ERR_EOF) {
+        gojson_init(&gateway->scan);
+        gateway->input_at = gateway->input.len; /* blanks */
+        return false;
+    }
+    if (err == ERR_AGAIN && !gateway->is_last) {
+        return false;
+    }
+    gateway->input_at = gateway->input.len - text.len;
+    if (err != ERR_OK) {
+        bad_input(gateway, &why);
+        return false;
+    }
+    gateway->has_input_ended = takes_one;
+    send_value(gateway, value);
+    return true;
+}
+
+/* Sends what can be sent in this turn. While something must wait, so does what the client still
+ * says. False: the gateway is gone. */
+static bool pump(struct gateway *gateway)
+{
+    unsigned left = VALUES_PER_TURN;
+    gateway->is_busy = true;
+    while (gateway->call != NULL && !gateway->has_input_ended && gateway->decode == NULL &&
+           left > 0 && take_value(gateway)) {
+        left--;
+    }
+    gateway->is_waiting = left == 0 && gateway->call != NULL;
+    if (gateway->has_input_ended) {
+        buf_reset(&gateway->input); /* nobody will look at it */
+    } else {
+        buf_consume(&gateway->input, gateway->input_at);
+    }
+    gateway->input_at = 0;
+    bool is_held = gateway->is_waiting || gateway->decode != NULL;
+    if (gateway->is_waiting) {
+        loop_task_add(gateway->web->api->options.loop, LOOP_INPUT, &gateway->more);
+    } else if (!is_held && gateway->input.len > INPUT_MAX) {
+        gateway__fail(gateway, GRPC_RESOURCE_EXHAUSTED, "a value of the request is too large");
+    }
+    if (gateway->call != NULL && !is_held && !gateway->is_closed &&
+        (gateway->is_last || gateway->has_input_ended)) {
         gateway->is_closed = true;
         grpc_local_close_send(gateway->call);
     }
     gateway->is_busy = false;
     if (gateway->has_ended) {
-        finish(gateway);
-        return false;
+        bool is_kept = gateway->decode != NULL;
+        settle(gateway);
+        return is_kept;
     }
+    http_input_pause(gateway->request, is_held);
     return true;
+}
+
+static void on_more(struct task *task)
+{
+    struct gateway *gateway = CONTAINER_OF(task, struct gateway, more);
+    gateway->is_waiting = false;
+    pump(gateway);
+}
+
+bool gateway__input(struct gateway *gateway, struct slice text, bool is_last)
+{
+    gateway->is_last = is_last;
+    if (!gateway->has_input_ended) {
+        buf_append_slice(&gateway->input, text);
+    }
+    return gateway->is_waiting || gateway->decode != NULL || pump(gateway);
+}
+
+static void on_body(struct http_request *request, struct slice bytes, bool is_last, void *ctx)
+{
+    UNUSED(request);
+    gateway__input(ctx, bytes, is_last);
+}
+
+void gateway__init(struct gateway *gateway, const struct web *web, struct http_request *request,
+                   const struct gateway_row *row, const struct gateway_carrier *carrier)
+{
+    *gateway = (struct gateway){.request = request, .web = web, .row = row, .carrier = carrier};
+    gojson_init(&gateway->scan);
+    task_init(&gateway->more, on_more);
+    pbjson_pieces_init(&gateway->pieces, row->response);
 }
 
 void gateway__event(struct http_request *request, bool gone, void *ctx)
 {
     struct gateway *gateway = ctx;
     UNUSED(request);
-    ASSERT(gateway->call != NULL); /* else it would have ended */
-    gateway->is_busy = true;
     if (gone) {
-        grpc_local_cancel(gateway->call, GRPC_CANCELED);
-        on_end(gateway, GRPC_CANCELED, "context canceled");
-    } else {
+        gateway__fail(gateway, GRPC_CANCELED, "context canceled");
+    } else if (gateway->call != NULL) {
+        gateway->is_busy = true;
         grpc_local_writable(gateway->call);
-    }
-    gateway->is_busy = false;
-    if (gateway->has_ended) {
-        finish(gateway);
+        gateway->is_busy = false;
+        settle(gateway);
     }
 }
 
@@ -365,6 +553,17 @@ static const struct gateway_row *row_of(struct http_request *request)
     return gateway__find(path);
 }
 
+bool gateway_is_early(const struct web *web, struct http_request *request)
+{
+    if (!web->is_client || !web->api->config->enable_grpc_gateway ||
+        !gateway_takes(http_path(request)) || gateway__is_upgrade(request) ||
+        !slice_eq_str(http_method(request), "POST")) {
+        return false;
+    }
+    const struct gateway_row *row = row_of(request);
+    return row != NULL && row->kind == GRPC_BIDI;
+}
+
 void gateway_serve(const struct web *web, struct http_request *request)
 {
     const struct gateway_row *row = row_of(request);
@@ -382,11 +581,10 @@ void gateway_serve(const struct web *web, struct http_request *request)
         return;
     }
     struct gateway *gateway = ARENA_NEW(http_arena(request), struct gateway);
-    *gateway =
-        (struct gateway){.request = request, .web = web, .row = row, .carrier = &http_carrier};
-    struct slice body = http_body(request);
+    gateway__init(gateway, web, request, row, &http_carrier);
     http_on_gone(request, gateway__event, gateway);
+    http_on_body(request, on_body, gateway);
     if (gateway__open(gateway)) {
-        gateway__input(gateway, &body, true);
+        gateway__input(gateway, http_body(request), !http_body_is_open(request));
     }
 }

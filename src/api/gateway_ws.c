@@ -9,8 +9,6 @@
 
 /* As a request body may have (net/http.h). */
 #define MESSAGE_MAX ((size_t)4 * 1024 * 1024)
-/* A value in pieces is looked through from its beginning with each: so many bytes for one value. */
-#define LOOKED_MAX ((uint64_t)16 * MESSAGE_MAX)
 #define WS_NORMAL 1000
 
 /* ---- the upgrade -------------------------------------------------------------------------------
@@ -46,9 +44,11 @@ static bool has_token(const struct http_request *request, const char *name, cons
     return false;
 }
 
+/* RFC 9110 section 7.8: "A server MUST ignore an Upgrade header field that is received in an
+ * HTTP/1.0 request." */
 bool gateway__is_upgrade(const struct http_request *request)
 {
-    return has_token(request, "Connection", "upgrade") &&
+    return !http_is_old(request) && has_token(request, "Connection", "upgrade") &&
            has_token(request, "Upgrade", "websocket");
 }
 
@@ -75,11 +75,9 @@ bool gateway__protocol_token(const struct http_request *request, struct slice *o
 struct socket {
     struct gateway gateway;
     struct ws *ws;
-    struct buf input;  /* the rest of an incomplete value */
     bool is_receiving; /* inside ws_recv(): the end waits until it returns */
+    bool is_broken;    /* what came was no WebSocket: no last words */
     bool is_over;
-    uint64_t looked; /* bytes looked through for the incomplete value */
-    bool is_flooded; /* an incomplete value has become too long, or comes in too many pieces */
 };
 
 static struct socket *socket_of(struct gateway *gateway)
@@ -99,7 +97,6 @@ static void close_socket(struct socket *socket)
 {
     struct http_request *request = socket->gateway.request;
     ws_free(&socket->ws);
-    buf_fini(&socket->input);
     gateway__free(&socket->gateway);
     http_reply_end(request);
 }
@@ -121,13 +118,15 @@ static void socket_line(struct gateway *gateway, struct slice json)
 static void socket_end(struct gateway *gateway, enum grpc_status status, struct slice error)
 {
     struct socket *socket = socket_of(gateway);
-    if (status != GRPC_OK) {
-        send_line(socket, error);
-    } else if (gateway->row->kind == GRPC_UNARY) {
-        ws_send_text(socket->ws, buf_slice(&gateway->line));
+    if (!socket->is_broken) {
+        if (status != GRPC_OK) {
+            send_line(socket, error);
+        } else if (gateway->row->kind == GRPC_UNARY) {
+            ws_send_text(socket->ws, buf_slice(&gateway->line));
+        }
+        ws_send_close(socket->ws, WS_NORMAL);
+        flush(socket);
     }
-    ws_send_close(socket->ws, WS_NORMAL);
-    flush(socket);
     socket->is_over = true;
     if (!socket->is_receiving) {
         close_socket(socket);
@@ -139,20 +138,8 @@ static const struct gateway_carrier socket_carrier = {.line = socket_line, .end 
 static void on_message(void *ctx, struct slice message)
 {
     struct socket *socket = ctx;
-    if (socket->is_over || socket->is_flooded) {
-        return;
-    }
-    buf_append_slice(&socket->input, message);
-    buf_append_byte(&socket->input, '\n');
-    struct slice text = buf_slice(&socket->input);
-    if (gateway__input(&socket->gateway, &text, false)) {
-        if (socket->gateway.has_input_ended) {
-            text = SLICE_EMPTY; /* nobody will look at it */
-        }
-        bool is_new = text.len < socket->input.len;
-        buf_consume(&socket->input, socket->input.len - text.len);
-        socket->looked = (is_new ? 0 : socket->looked) + socket->input.len;
-        socket->is_flooded = socket->input.len > MESSAGE_MAX || socket->looked > LOOKED_MAX;
+    if (!socket->is_over && gateway__input(&socket->gateway, message, false) && !socket->is_over) {
+        gateway__input(&socket->gateway, SLICE("\n"), false); /* the end of a number, too */
     }
 }
 
@@ -168,9 +155,9 @@ static void on_input(struct http_request *request, struct slice bytes, void *ctx
         return;
     }
     flush(socket);
-    if (err != ERR_OK || socket->is_flooded) {
-        grpc_local_cancel(socket->gateway.call, GRPC_CANCELED);
-        close_socket(socket);
+    if (err != ERR_OK) {
+        socket->is_broken = true;
+        gateway__fail(&socket->gateway, GRPC_CANCELED, "");
     }
 }
 
@@ -198,8 +185,7 @@ void gateway__upgrade(const struct web *web, struct http_request *request,
     };
     size_t count = gateway__protocol_token(request, &token) ? 4 : 3;
     struct socket *socket = ARENA_NEW(http_arena(request), struct socket);
-    socket->gateway =
-        (struct gateway){.request = request, .web = web, .row = row, .carrier = &socket_carrier};
+    gateway__init(&socket->gateway, web, request, row, &socket_carrier);
     socket->ws = ws_new(MESSAGE_MAX, on_message, socket);
     http_reply_upgrade(request, fields, count, on_input, gateway__event, &socket->gateway);
     buf_fini(&accept);

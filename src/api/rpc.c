@@ -396,18 +396,30 @@ static void reply_source(struct rpc_call *rpc)
     grpc_call_finish(call, GRPC_OK, NULL);
 }
 
-void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
-                        void (*stop)(struct rpc_lasting *lasting))
+/* A unary call asks for a leader only when it begins, as in etcd. */
+void rpc__lasting_begin(struct grpc_call *call, struct rpc_lasting *lasting, rpc_stop_fn *stop)
 {
+    struct slice value;
+    lasting->api = rpc__api(call);
     lasting->stop = stop;
+    lasting->needs_leader = grpc_call_method(call)->kind != GRPC_UNARY &&
+                            grpc_call_metadata(call, "hasleader", 0, &value) &&
+                            slice_eq_str(value, "true");
+    if (lasting->needs_leader) {
+        rpc_watch_need_leader(lasting->api->watch, true);
+    }
     list_init(&lasting->link);
-    list_add_tail(&api->lasting, &lasting->link);
+    list_add_tail(&lasting->api->lasting, &lasting->link);
 }
 
 void rpc__lasting_end(struct rpc_lasting *lasting)
 {
     if (lasting->link.next != NULL) {
         list_del(&lasting->link);
+    }
+    if (lasting->needs_leader) {
+        lasting->needs_leader = false;
+        rpc_watch_need_leader(lasting->api->watch, false);
     }
 }
 

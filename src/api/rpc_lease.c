@@ -125,9 +125,9 @@ static void on_renewed(struct server_request *request)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static void on_stop(struct rpc_lasting *lasting)
+static void on_stop(struct rpc_lasting *lasting, enum status why)
 {
-    fail(CONTAINER_OF(lasting, struct stream, lasting), STATUS_STOPPED);
+    fail(CONTAINER_OF(lasting, struct stream, lasting), why);
 }
 
 static void on_start(struct grpc_call *call)
@@ -142,7 +142,7 @@ static void on_start(struct grpc_call *call)
     stream->api = rpc__api(call);
     arena_init(&stream->arena);
     list_init(&stream->renewals);
-    rpc__lasting_begin(stream->api, &stream->lasting, on_stop);
+    rpc__lasting_begin(call, &stream->lasting, on_stop);
     grpc_call_set_data(call, stream);
     grpc_call_urgency(call, URGENCY);
 }

@@ -210,9 +210,9 @@ static void ask(struct observer *o)
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-static void on_stop(struct rpc_lasting *lasting)
+static void on_stop(struct rpc_lasting *lasting, enum status why)
 {
-    const struct status_row *row = status_row(STATUS_STOPPED);
+    const struct status_row *row = status_row(why);
     end(CONTAINER_OF(lasting, struct observer, lasting), row->code, row->text);
 }
 
@@ -233,7 +233,7 @@ static void on_message(struct grpc_call *call, struct slice bytes)
     o->api = rpc__api(call);
     o->prefix = errand_prefix(arena, pb_bytes(request->name));
     arena_init(&o->arena);
-    rpc__lasting_begin(o->api, &o->lasting, on_stop);
+    rpc__lasting_begin(call, &o->lasting, on_stop);
     grpc_call_set_data(call, o);
     grpc_call_send_headers(call);
     ask(o);

@@ -48,14 +48,19 @@ void rpc__reply(struct grpc_call *call, struct slice message);
 #define SNAPSHOT_STREAMS_MAX 16
 extern const struct grpc_handler rpc__snapshot_handler;
 
-/* A call that may go on for ever: when the process is about to stop, api_stop() calls stop(), which
- * ends it or sees to it that it ends. Embed; zeroed is as good as ended. */
+/* A call that may go on for ever: when the process is about to stop (STATUS_STOPPED), and for a
+ * stream that asked for a leader (hasleader) when there has been none for a while
+ * (STATUS_NO_LEADER), stop() is called, which ends it or sees to it that it ends. Embed; zeroed is
+ * as good as ended. */
+struct rpc_lasting;
+typedef void rpc_stop_fn(struct rpc_lasting *lasting, enum status why);
 struct rpc_lasting {
     struct list link;
-    void (*stop)(struct rpc_lasting *lasting);
+    struct api *api;
+    rpc_stop_fn *stop;
+    bool needs_leader;
 };
-void rpc__lasting_begin(struct api *api, struct rpc_lasting *lasting,
-                        void (*stop)(struct rpc_lasting *lasting));
+void rpc__lasting_begin(struct grpc_call *call, struct rpc_lasting *lasting, rpc_stop_fn *stop);
 void rpc__lasting_end(struct rpc_lasting *lasting);
 
 /* rpc_lock.c, rpc_election.c, rpc_observe.c */

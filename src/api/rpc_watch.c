@@ -364,6 +364,16 @@ static void leader_timer_start(struct rpc_watch *watch)
                 loop_now(loop) + config->election_ticks * config->heartbeat_ms * NS_PER_MS);
 }
 
+void rpc_watch_need_leader(struct rpc_watch *watch, bool is_more)
+{
+    ASSERT(is_more || watch->need_leader > 0);
+    watch->need_leader = is_more ? watch->need_leader + 1 : watch->need_leader - 1;
+    if (is_more && !timer_running(&watch->leader_timer)) {
+        watch->leaderless = 0;
+        leader_timer_start(watch);
+    }
+}
+
 static void on_start(struct grpc_call *call)
 {
     struct rpc_watch *watch = rpc__api(call)->watch;
@@ -382,13 +392,11 @@ static void on_start(struct grpc_call *call)
     w->stream = watch_stream_open(server_watch_hub(watch->api->server), &watch_sink, w);
     w->needs_leader =
         grpc_call_metadata(call, "hasleader", 0, &value) && slice_eq_str(value, "true");
+    if (w->needs_leader) {
+        rpc_watch_need_leader(watch, true);
+    }
     timer_init(&w->tick, on_tick);
     list_add_tail(&watch->calls, &w->link);
-    watch->need_leader += w->needs_leader;
-    if (w->needs_leader && !timer_running(&watch->leader_timer)) {
-        watch->leaderless = 0;
-        leader_timer_start(watch);
-    }
     grpc_call_set_data(call, w);
     grpc_call_urgency(call, WATCH_URGENCY);
 }
@@ -425,6 +433,12 @@ static void on_leader_timer(struct timer *timer)
             if (w->needs_leader) {
                 const struct status_row *row = status_row(STATUS_NO_LEADER);
                 end(w, row->code, row->text);
+            }
+        }
+        LIST_FOR_EACH (&watch->api->lasting, link) {
+            struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
+            if (lasting->needs_leader) {
+                lasting->stop(lasting, STATUS_NO_LEADER);
             }
         }
     }

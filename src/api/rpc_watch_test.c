@@ -255,6 +255,45 @@ static void unary(struct world *w, const char *path, struct slice request)
     turn_until(w, &done);
 }
 
+/* Streams of other services do the same. */
+TEST(rpc_watch, renewals_and_observers_that_need_a_leader_end_without_one)
+{
+    static const struct {
+        const char *path;
+        const char *message;
+    } rows[] = {{"/etcdserverpb.Lease/LeaseKeepAlive", "\x08\x05"},
+                {"/v3electionpb.Election/Observe", "\x0a\x01k"}};
+    struct world *w = world_new();
+    struct grpc_metadata metadata = {SLICE("hasleader"), SLICE("true")};
+    struct client needs[2] = {0};
+    struct client does_not[2] = {0};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        needs[i].world = does_not[i].world = w;
+        needs[i].stream = grpc_stream_open(w->conn, rows[i].path, &metadata, 1, UINT64_MAX,
+                                           &client_handler, &needs[i]);
+        does_not[i].stream = grpc_stream_open(w->conn, rows[i].path, NULL, 0, UINT64_MAX,
+                                              &client_handler, &does_not[i]);
+        grpc_stream_send(needs[i].stream, slice_str(rows[i].message));
+        grpc_stream_send(does_not[i].stream, slice_str(rows[i].message));
+    }
+    turn_for(w, 300);
+    assert_false(needs[0].is_ended || needs[1].is_ended);
+    uint64_t leader = w->server->leader;
+    w->server->leader = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        turn_until(w, &needs[i].is_ended);
+        assert_int_equal(needs[i].status, GRPC_UNAVAILABLE);
+        assert_string_equal(needs[i].text, "etcdserver: no leader");
+        assert_false(does_not[i].is_ended);
+    }
+    w->server->leader = leader;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        grpc_stream_free(&needs[i].stream);
+        grpc_stream_free(&does_not[i].stream);
+    }
+    world_free(w);
+}
+
 TEST(rpc_watch, a_service_inside_may_wait_for_the_end_of_a_key)
 {
     struct world *w = world_new();

@@ -86,3 +86,51 @@ TEST(gojson, depth_has_a_limit)
         assert_string_equal(why, extra == 0 ? "" : "exceeded max depth");
     }
 }
+
+/* Wherever a text is cut, a scan that goes on finds what one that starts anew finds. */
+TEST(gojson, a_scan_goes_on_where_it_stopped)
+{
+    static const char *const texts[] = {
+        " {\"a\":[1,-2.5e-3,{\"\\u12aB\\n\":null}],\"b\":\"x\\\"y\"} {} true",
+        "[[[]]]12 0 \"\"",
+        "{\"a\":tru}",
+        "[1,2",
+        "\"abc",
+        "-",
+        " ",
+        "1.x",
+        "{\"long text without any end\x01\"}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        for (size_t step = 1; step < 8; step++) {
+            struct slice all = slice_str(texts[i]);
+            struct gojson scan;
+            size_t seen = 0; /* of the text, what the scan has been shown */
+            size_t used = 0;
+            gojson_init(&scan);
+            enum err err;
+            do {
+                struct slice value = SLICE_EMPTY;
+                struct slice again = SLICE_EMPTY;
+                struct slice rest = slice_skip(all, used);
+                struct errbuf why = {{0}};
+                struct errbuf why_again = {{0}};
+                enum err expected = gojson_next(&rest, &value, &why);
+                struct slice shown;
+                do {
+                    seen = all.len - seen < step ? all.len : seen + step;
+                    shown = slice_of(all.data + used, seen - used);
+                    err = gojson_continue(&scan, &shown, seen == all.len, &again, &why_again);
+                } while ((err == ERR_AGAIN || err == ERR_EOF) && seen < all.len);
+                assert_int_equal(err, expected);
+                assert_string_equal(err == ERR_OK ? "" : why.text,
+                                    err == ERR_OK ? "" : why_again.text);
+                if (err == ERR_OK) {
+                    assert_true(slice_eq(value, again));
+                    used = seen - shown.len;
+                    seen = used;
+                }
+            } while (err == ERR_OK);
+        }
+    }
+}

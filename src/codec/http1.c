@@ -35,6 +35,7 @@ struct http1 {
     size_t field_cap;
     struct http1_request request;
     uint64_t overhead; /* bytes taken that are not body */
+    uint64_t dropped;  /* of the body: taken while it came */
     bool in_value;     /* the last span is in its value */
     bool is_crowded;   /* a field too many has begun */
     bool in_trailers;
@@ -355,6 +356,7 @@ void http1_next(struct http1 *parser)
     parser->span_count = 0;
     parser->request = (struct http1_request){0};
     parser->overhead = 0;
+    parser->dropped = 0;
     parser->in_value = false;
     parser->is_crowded = false;
     parser->in_trailers = false;
@@ -406,7 +408,7 @@ static bool is_over(const struct http1 *parser)
 {
     uint64_t max = parser->limits.head_max;
     /* A chunk of one byte costs five around it; a sane client sends far larger ones. */
-    max += (uint64_t)parser->body.len * 16;
+    max += (parser->dropped + parser->body.len) * 16;
     return parser->overhead > max;
 }
 
@@ -477,8 +479,20 @@ FALLIBLE http1_feed(struct http1 *parser, struct slice *in)
 
 const struct http1_request *http1_request(const struct http1 *parser)
 {
-    ASSERT(parser->is_complete);
+    ASSERT(parser->has_head);
     return &parser->request;
+}
+
+struct slice http1_body(const struct http1 *parser)
+{
+    return buf_slice(&parser->body);
+}
+
+void http1_body_drop(struct http1 *parser)
+{
+    parser->dropped += parser->body.len;
+    buf_recycle(&parser->body);
+    parser->request.body = SLICE_EMPTY;
 }
 
 bool http1_wants_continue(struct http1 *parser)

@@ -47,6 +47,12 @@ void http1_free(struct http1 **parser);
  * ERR_INVALID  refused: http1_refusal() has the answer; the connection must be closed */
 FALLIBLE http1_feed(struct http1 *parser, struct slice *in);
 const struct http1_request *http1_request(const struct http1 *parser);
+
+/* For a body that is taken while it comes. Once http1_has_head(), http1_request() has everything
+ * but the body; http1_body() is what has come of that since http1_body_drop() last forgot it, which
+ * is what `body_max` then limits. */
+struct slice http1_body(const struct http1 *parser);
+void http1_body_drop(struct http1 *parser);
 /* Forgets the request and starts the next. */
 void http1_next(struct http1 *parser);
 

@@ -25,6 +25,22 @@ void pbjson_encode(const void *message, enum pbjson_style style, struct buf *out
  */
 void pbjson_append_string(struct buf *out, struct slice text);
 
+/* A message that comes in pieces, as it is made, in PBJSON_PROTO's style: no more of it is in
+ * memory than one field. Its fields must come in the order of their declaration; what is not
+ * well-formed is an ASSERT, so this is for messages of our own making. */
+struct pbjson_pieces {
+    const ProtobufCMessageDescriptor *type;
+    struct buf rest;  /* of a field that is not whole */
+    const void *open; /* the repeated field whose list is open */
+    bool has_fields;  /* the object is not empty */
+    bool has_begun;
+};
+void pbjson_pieces_init(struct pbjson_pieces *pieces, const ProtobufCMessageDescriptor *type);
+/* Appends what the piece completes; `is_last`: the end of the object too. */
+void pbjson_pieces_add(struct pbjson_pieces *pieces, struct slice piece, bool is_last,
+                       struct buf *out);
+void pbjson_pieces_fini(struct pbjson_pieces *pieces);
+
 /* Decodes one object. `text` must be one value of gojson_next(). `out` as in pb_decode(). Names are
  * taken as in the .proto or in lowerCamelCase, numbers also as strings, enums by name or number,
  * base64 of either alphabet with or without padding; unknown fields are skipped, null is absent.

@@ -196,3 +196,39 @@ TEST(pbjson, nesting_and_elements_have_limits)
     assert_refused(TXN, buf_cstr(&text), "message has more than 262144 elements");
     buf_fini(&text);
 }
+
+/* However a message is cut, its pieces make the same text. */
+TEST(pbjson, a_message_in_pieces_is_the_same_text)
+{
+    static const char *const texts[] = {
+        "{}",
+        "{\"count\":\"3\"}",
+        "{\"header\":{\"revision\":\"5\"}}",
+        "{\"header\":{\"revision\":\"5\"},\"kvs\":[{\"key\":\"YQ==\"},{\"key\":\"Yg==\",\"value\":"
+        "\"/w==\"},"
+        "{}],\"more\":true,\"count\":\"3\"}",
+        "{\"kvs\":[{\"key\":\"YQ==\"}]}",
+    };
+    const ProtobufCMessageDescriptor *type = &etcdserverpb__range_response__descriptor;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        for (size_t step = 1; step < 64; step++) {
+            struct arena arena;
+            void *message = NULL;
+            struct buf out = {0};
+            struct pbjson_pieces pieces;
+            arena_init(&arena);
+            assert_int_equal(read_json(&arena, type, texts[i], &message, NULL), ERR_OK);
+            struct slice bytes = pb_encode_arena(message, &arena);
+            pbjson_pieces_init(&pieces, type);
+            do {
+                size_t len = bytes.len < step ? bytes.len : step;
+                pbjson_pieces_add(&pieces, slice_of(bytes.data, len), len == bytes.len, &out);
+                bytes = slice_skip(bytes, len);
+            } while (bytes.len > 0);
+            assert_string_equal(buf_cstr(&out), texts[i]);
+            pbjson_pieces_fini(&pieces);
+            buf_fini(&out);
+            arena_fini(&arena);
+        }
+    }
+}

@@ -158,7 +158,8 @@ static inline bool grpc_call__is_local(const struct grpc_call *call)
 }
 void grpc_call__local_chunks(struct grpc_call *call, const struct grpc_chunk *chunks, size_t count);
 void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source);
-void grpc_call__local_fill(struct grpc_call *call); /* goes on with the source */
+/* Goes on with the source; in pieces, up to *budget bytes. */
+void grpc_call__local_fill(struct grpc_call *call, uint64_t *budget);
 /* The handler has finished it: the end comes behind what is still under way. */
 void grpc_call__local_finish(struct grpc_call *call, enum grpc_status status, const char *message);
 void grpc_call__local_end(struct grpc_call *call, enum grpc_status status, const char *message);

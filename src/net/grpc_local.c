@@ -5,8 +5,10 @@
 
 #include "net/grpc_call_priv.h"
 
-/* Bytes asked of a source at once. */
+/* Bytes asked of a source at once, and when it goes out in pieces: what becomes of them there costs
+ * several times what making them does. */
 #define SOURCE_STEP ((size_t)64 * 1024)
+#define PIECE_STEP ((size_t)16 * 1024)
 
 static void field_add(struct grpc_call *call, const struct grpc_local_field *field)
 {
@@ -83,6 +85,10 @@ void grpc_local_cancel(struct grpc_call *call, enum grpc_status why)
 void grpc_local_writable(struct grpc_call *call)
 {
     const struct grpc_handler *handler = call->method->handler;
+    if (call->has_source) {
+        grpc_call__source_wait(call, false);
+        return;
+    }
     if (call->wants_writable && call->has_handler && !call->is_canceled &&
         handler->writable != NULL) {
         call->wants_writable = false;
@@ -103,18 +109,24 @@ void grpc_call__local_chunks(struct grpc_call *call, const struct grpc_chunk *ch
     buf_fini(&whole);
 }
 
-/* JSON is made of whole messages, so the source is gathered; over several turns, if it says so.
- * When it fails, the sink is told the end, and what the handler sends from then on disappears. */
-void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source)
+/* The source is at its end, or beyond help. */
+static void source_done(struct grpc_call *call, enum err err)
 {
-    ASSERT(!call->has_source);
-    call->source = *source;
-    call->source_left = source->len;
-    call->has_source = true;
-    grpc_call__local_fill(call);
+    grpc_call__source_close(call);
+    if (err != ERR_OK) {
+        grpc_call__local_end(call, GRPC_INTERNAL, "the answer could not be completed");
+        return;
+    }
+    if (call->sink->piece == NULL) {
+        call->sink->message(call->sink_ctx, buf_slice(&call->gathered));
+        buf_fini(&call->gathered);
+    }
+    if (call->is_finished) {
+        grpc_call__local_end(call, call->status, (const char *)call->message.data);
+    }
 }
 
-void grpc_call__local_fill(struct grpc_call *call)
+static void fill_whole(struct grpc_call *call)
 {
     uint64_t left = call->source_left;
     enum err err = ERR_OK;
@@ -128,18 +140,67 @@ void grpc_call__local_fill(struct grpc_call *call)
     }
     if (err == ERR_AGAIN) {
         grpc_call__source_wait(call, call->source_left < left);
-        return;
+    } else {
+        source_done(call, err);
     }
-    grpc_call__source_close(call);
-    if (err != ERR_OK) {
-        grpc_call__local_end(call, GRPC_INTERNAL, "the answer could not be completed");
-        return;
+}
+
+static void fill_pieces(struct grpc_call *call, uint64_t *budget)
+{
+    uint64_t left = call->source_left;
+    enum err err = ERR_OK;
+    bool has_room = true;
+    while (err == ERR_OK && call->source_left > 0 && *budget > 0) {
+        struct grpc_chunk chunk = {0};
+        has_room = call->sink->writable(call->sink_ctx);
+        if (!has_room) {
+            break;
+        }
+        err = grpc_call__source_next(call, *budget < PIECE_STEP ? (size_t)*budget : PIECE_STEP,
+                                     &chunk);
+        if (err == ERR_OK) {
+            *budget -= chunk.bytes.len;
+            call->sink->piece(call->sink_ctx, chunk.bytes, call->source_left == 0);
+            grpc_call__chunks_release(&chunk, 1);
+        }
     }
-    call->sink->message(call->sink_ctx, buf_slice(&call->gathered));
-    buf_fini(&call->gathered);
-    if (call->is_finished) {
-        grpc_call__local_end(call, call->status, (const char *)call->message.data);
+    if (err == ERR_OK && call->source_left > 0) {
+        err = ERR_AGAIN;
     }
+    if (err != ERR_AGAIN) {
+        source_done(call, err);
+    } else if (has_room) {
+        grpc_call__source_wait(call, call->source_left < left);
+    } /* else grpc_local_writable() comes */
+}
+
+/* Over several turns, if the source says so or the sink takes pieces. When the source fails, the
+ * sink is told the end, and what the handler sends from then on disappears. */
+void grpc_call__local_source(struct grpc_call *call, const struct grpc_source *source)
+{
+    ASSERT(!call->has_source);
+    call->source = *source;
+    call->source_left = source->len;
+    call->has_source = true;
+    if (call->sink->piece != NULL) {
+        grpc_call__source_wait(call, false); /* pieces share what a turn may take */
+    } else {
+        fill_whole(call);
+    }
+}
+
+void grpc_call__local_fill(struct grpc_call *call, uint64_t *budget)
+{
+    outq_owner_ref(&call->owner); /* the end may be among what comes */
+    if (call->sink->piece != NULL) {
+        fill_pieces(call, budget);
+    } else {
+        fill_whole(call);
+    }
+    if (call->sink != NULL && !call->has_source && call->sink->writable(call->sink_ctx)) {
+        grpc_local_writable(call); /* the handler may have had to wait for the source */
+    }
+    outq_owner_unref(&call->owner);
 }
 
 void grpc_call__local_finish(struct grpc_call *call, enum grpc_status status, const char *message)

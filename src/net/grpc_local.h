@@ -20,6 +20,10 @@ struct grpc_local_sink {
     void (*end)(void *ctx, enum grpc_status status, const char *text);
     /* Whether more may be sent without piling up; after a false grpc_local_writable() is due. */
     bool (*writable)(void *ctx);
+    /* A large message in pieces, as it is made: no more than `writable` has room for, and in each
+     * turn of the loop a little. `is_last` ends it; if end() comes before, it was not completed.
+     * NULL: the message is gathered. */
+    void (*piece)(void *ctx, struct slice bytes, bool is_last);
 };
 
 struct grpc_local_field {

@@ -12,6 +12,8 @@ struct sink {
     enum grpc_status status;
     char text[128];
     bool is_full;
+    struct buf pieces;
+    bool was_last;
 };
 
 static void on_message(void *ctx, struct slice message)
@@ -37,10 +39,25 @@ static bool is_writable(void *ctx)
     return !((struct sink *)ctx)->is_full;
 }
 
-static const struct grpc_local_sink sink_functions = {on_message, on_end, is_writable};
+static const struct grpc_local_sink sink_functions = {
+    .message = on_message, .end = on_end, .writable = is_writable};
 
-static struct grpc_call *start(struct world *world, const char *path, struct sink *sink,
-                               mono_ns deadline)
+static void on_piece(void *ctx, struct slice bytes, bool is_last)
+{
+    struct sink *sink = ctx;
+    assert_false(sink->ended);
+    assert_false(sink->was_last);
+    assert_false(sink->is_full);
+    buf_append_slice(&sink->pieces, bytes);
+    sink->was_last = is_last;
+}
+
+static const struct grpc_local_sink piece_functions = {
+    .message = on_message, .end = on_end, .writable = is_writable, .piece = on_piece};
+
+static struct grpc_call *start_with(struct world *world, const char *path,
+                                    const struct grpc_local_sink *functions, struct sink *sink,
+                                    mono_ns deadline)
 {
     static const struct grpc_local_field fields[] = {
         {{(const uint8_t *)"token", 5}, {(const uint8_t *)"t1", 2}},
@@ -52,10 +69,16 @@ static struct grpc_call *start(struct world *world, const char *path, struct sin
         .metadata_count = ARRAY_LEN(fields),
         .peer = "local",
         .deadline = deadline,
-        .sink = &sink_functions,
+        .sink = functions,
         .ctx = sink,
     };
     return grpc_local_start(world->server, &options);
+}
+
+static struct grpc_call *start(struct world *world, const char *path, struct sink *sink,
+                               mono_ns deadline)
+{
+    return start_with(world, path, &sink_functions, sink, deadline);
 }
 
 static void ask(struct world *world, const char *path, struct slice message, struct sink *sink)
@@ -255,4 +278,125 @@ TEST(grpc_local, a_deadline_ends_it)
     assert_int_equal(world->cancel_why, GRPC_DEADLINE_EXCEEDED);
     grpc_call_finish(world->held, GRPC_OK, NULL);
     world_free(world);
+}
+
+static void assert_is_pattern(const struct buf *bytes, size_t len)
+{
+    assert_int_equal(bytes->len, len);
+    for (size_t at = 0; at < len; at += PATTERN_LEN) {
+        size_t part = len - at < PATTERN_LEN ? len - at : PATTERN_LEN;
+        assert_memory_equal(bytes->data + at, pattern, part);
+    }
+}
+
+/* A sink that takes pieces gets a large message as it is made, some in each turn, and none when it
+ * has no room; so it is never whole in memory. */
+TEST(grpc_local, a_source_goes_out_in_pieces_as_there_is_room)
+{
+    static const char *const asks[] = {"1000000", "~1000000"};
+    for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
+        struct world *world = world_new(NULL);
+        struct sink sink = {0};
+        struct grpc_call *call =
+            start_with(world, "/test.T/Source", &piece_functions, &sink, UINT64_MAX);
+        grpc_local_send(call, slice_str(asks[i]));
+        assert_int_equal(sink.pieces.len, 0); /* not before its turn */
+        size_t last = 0;
+        while (sink.pieces.len < 300000) {
+            loop_turn(world->loop, false);
+            assert_true(sink.pieces.len - last <= 65536);
+            last = sink.pieces.len;
+        }
+        sink.is_full = true;
+        turn_some(world, 5);
+        assert_int_equal(sink.pieces.len, last);
+        sink.is_full = false;
+        grpc_local_writable(call);
+        turn_until(world, &sink.ended);
+        assert_int_equal(sink.status, GRPC_OK);
+        assert_true(sink.was_last);
+        assert_int_equal(sink.count, 0);
+        assert_is_pattern(&sink.pieces, 1000000);
+        assert_int_equal(world->closes, 1);
+        buf_fini(&sink.pieces);
+        world_free(world);
+    }
+}
+
+/* All of them together get no more of a turn than one would. */
+TEST(grpc_local, many_sources_in_pieces_share_a_turn)
+{
+    struct world *world = world_new(NULL);
+    struct sink sinks[8] = {0};
+    size_t last = 0;
+    for (size_t i = 0; i < ARRAY_LEN(sinks); i++) {
+        grpc_local_send(
+            start_with(world, "/test.T/Source", &piece_functions, &sinks[i], UINT64_MAX),
+            SLICE("200000"));
+    }
+    for (size_t sum = 0; sum < 8 * 200000; last = sum) {
+        loop_turn(world->loop, false);
+        sum = 0;
+        for (size_t i = 0; i < ARRAY_LEN(sinks); i++) {
+            sum += sinks[i].pieces.len;
+        }
+        assert_true(sum - last <= 65536);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(sinks); i++) {
+        turn_until(world, &sinks[i].ended);
+        buf_fini(&sinks[i].pieces);
+    }
+    world_free(world);
+}
+
+TEST(grpc_local, a_source_in_pieces_fails_or_is_left_in_the_middle)
+{
+    struct world *world = world_new(NULL);
+    struct sink sink = {0};
+    struct grpc_call *call =
+        start_with(world, "/test.T/Source", &piece_functions, &sink, UINT64_MAX);
+    grpc_local_send(call, SLICE("!200000"));
+    turn_until(world, &sink.ended);
+    assert_int_equal(sink.status, GRPC_INTERNAL);
+    assert_false(sink.was_last);
+    assert_int_equal(world->closes, 1);
+    buf_fini(&sink.pieces);
+    sink = (struct sink){0};
+    call = start_with(world, "/test.T/Source", &piece_functions, &sink, UINT64_MAX);
+    grpc_local_send(call, SLICE("~200000"));
+    loop_turn(world->loop, false);
+    loop_turn(world->loop, false);
+    grpc_local_cancel(call, GRPC_CANCELED);
+    turn_some(world, 5);
+    assert_false(sink.ended);
+    assert_int_equal(world->closes, 2);
+    buf_fini(&sink.pieces);
+    world_free(world);
+}
+
+/* A handler that was refused because of a source hears when that is through: at once if the sink
+ * has room, else when it has. */
+TEST(grpc_local, a_source_that_is_through_makes_the_call_writable_again)
+{
+    for (unsigned in_pieces = 0; in_pieces < 2; in_pieces++) {
+        struct world *world = world_new(NULL);
+        struct sink sink = {0};
+        struct grpc_call *call =
+            start_with(world, "/test.T/Bidi", in_pieces ? &piece_functions : &sink_functions, &sink,
+                       UINT64_MAX);
+        grpc_local_send(call, SLICE("~100000"));
+        assert_false(grpc_call_writable(call));
+        while (world->closes == 0) {
+            assert_int_equal(world->writables, 0);
+            loop_turn(world->loop, false);
+        }
+        assert_int_equal(world->writables, 1);
+        assert_true(grpc_call_writable(call));
+        assert_int_equal(in_pieces ? sink.pieces.len : sink.messages.len - 1, 100000);
+        grpc_local_close_send(call);
+        assert_true(sink.ended);
+        buf_fini(&sink.pieces);
+        buf_fini(&sink.messages);
+        world_free(world);
+    }
 }

@@ -20,16 +20,20 @@
 struct http_server;
 struct http_request;
 
-/* A request with its whole body is here. The handler owns it until http_reply() or
- * http_reply_end(), exactly one of them, at once or later. */
+/* A request with its whole body is here (or without, see http_early_fn). The handler owns it until
+ * http_reply() or http_reply_end(), exactly one of them, at once or later. */
 typedef void http_fn(struct http_request *request, void *ctx);
+
+/* Whether the request, of which the head is here and the body is not, goes to the handler now. Its
+ * body then comes in pieces: http_on_body(). */
+typedef bool http_early_fn(struct http_request *request, void *ctx);
 
 /* Zero means the default given behind each. */
 struct http_options {
     uint32_t grpc_message_max;     /* 2 MiB: 1.5 MiB of request and 512 KiB of overhead */
     uint32_t streams_max;          /* per connection: 2^32-1, as etcd: not announced */
     size_t running_max;            /* 1000: unary calls at once on one connection; others wait */
-    size_t http_body_max;          /* 4 MiB */
+    size_t http_body_max;          /* 4 MiB; of a body in pieces, of one piece */
     uint64_t head_timeout_ns;      /* 10 s: a preface or a request head that does not complete */
     uint64_t idle_timeout_ns;      /* HTTP/1 keep-alive: none */
     uint64_t ping_min_ns;          /* 5 s: --grpc-keepalive-min-time; clients may not ping faster */
@@ -37,7 +41,8 @@ struct http_options {
     uint64_t keepalive_timeout_ns; /* 20 s: --grpc-keepalive-timeout */
     bool grpc_off;                 /* HTTP/1 only (--listen-metrics-urls, client-http-urls) */
     http_fn *on_request;           /* NULL: gRPC only; HTTP/1 is closed */
-    void *ctx;                     /* for on_request */
+    http_early_fn *is_early;       /* NULL: every request waits for its body */
+    void *ctx;                     /* for on_request and is_early */
     void *grpc_ctx;                /* for grpc_call_server_ctx() */
 };
 
@@ -81,6 +86,7 @@ struct slice http_path(const struct http_request *request);   /* up to '?', stil
 struct slice http_query(const struct http_request *request);  /* behind '?', may be empty */
 struct slice http_body(const struct http_request *request);
 const char *http_peer(const struct http_request *request);
+bool http_is_old(const struct http_request *request); /* HTTP/1.0 */
 /* The first field of that name (any letter case). */
 bool http_header(const struct http_request *request, const char *name, struct slice *out);
 /* Field number `index` (0, 1, …) in the order of the request. False when there are not so many. */
@@ -121,12 +127,28 @@ void http_reply_begin(struct http_request *request, unsigned status,
 void http_reply_write(struct http_request *request, struct slice data);
 bool http_reply_writable(struct http_request *request);
 void http_reply_end(struct http_request *request);
+/* Instead of http_reply_end(): the body stops in the middle, so that the client sees it was cut. */
+void http_reply_abort(struct http_request *request);
 /* Before a reply: be told when the client leaves while the request waits. */
 void http_on_gone(struct http_request *request, http_event_fn *on_event, void *ctx);
 
+/* The rest of a body that was not whole when the handler got the request: http_body() then is its
+ * beginning, valid until the handler returns. `is_last` comes once, perhaps with nothing. A body
+ * that breaks off or breaks the rules of HTTP ends the request (on_event, `gone`), and the
+ * connection. Answering does not wait for the body's end; a connection whose request is answered
+ * before is closed, since what else comes on it may be either. */
+bool http_body_is_open(const struct http_request *request);
+typedef void http_body_fn(struct http_request *request, struct slice bytes, bool is_last,
+                          void *ctx);
+void http_on_body(struct http_request *request, http_body_fn *on_body, void *ctx);
+
+/* While paused, what the client sends (of a body in pieces, on an upgraded connection) waits: a
+ * little here, the rest where it is. */
+void http_input_pause(struct http_request *request, bool paused);
+
 /* Answers 101 and makes the connection a stream of bytes (RFC 9110 section 7.8): what the client
  * sends goes to on_input, http_reply_write() sends bytes as they are, http_reply_end() closes. The
- * fields are the caller's, "Upgrade" and "Connection" too. */
+ * fields are the caller's, "Upgrade" and "Connection" too. Not for HTTP/1.0. */
 typedef void http_input_fn(struct http_request *request, struct slice bytes, void *ctx);
 void http_reply_upgrade(struct http_request *request, const struct http_field *fields,
                         size_t field_count, http_input_fn *on_input, http_event_fn *on_event,

@@ -33,6 +33,10 @@ struct http_request {
     http_event_fn *on_event;
     http_input_fn *on_input; /* upgraded: the connection is this request's */
     void *event_ctx;
+    http_body_fn *on_body;
+    void *body_ctx;
+    bool is_open;         /* the body is not whole yet */
+    bool is_input_paused; /* it waits in `pending` */
     bool is_gone;
     bool gone_told;
     bool has_begun;  /* http_reply_begin() */
@@ -126,7 +130,7 @@ static void request_free(struct http_request *request)
 static void request_done(struct http_request *request)
 {
     struct http_conn *conn = request->conn;
-    bool keep_alive = request->keep_alive;
+    bool keep_alive = request->keep_alive && !request->is_open;
     request_free(request);
     if (conn == NULL) {
         return;
@@ -142,6 +146,7 @@ static void request_done(struct http_request *request)
         return;
     }
     http1_next(conn->http1);
+    conn->was_asked = false;
     timer_in(conn, conn->server->options.idle_timeout_ns);
     /* What waited is parsed from the output phase, not from inside the handler's reply. */
     stream_pause(&conn->stream, false);
@@ -176,6 +181,73 @@ static void update_timer(struct http_conn *conn, bool was_idle)
     }
 }
 
+/* Gives a request to its handler before its body is here, if that is what the handler takes. */
+static void start_early(struct http_conn *conn)
+{
+    const struct http_options *options = &conn->server->options;
+    if (options->is_early == NULL || conn->was_asked || !http1_has_head(conn->http1)) {
+        return;
+    }
+    conn->was_asked = true;
+    struct http_request *request = request_new(conn);
+    if (!options->is_early(request, options->ctx)) {
+        conn->request = NULL;
+        request_free(request);
+        return;
+    }
+    request->is_open = true;
+    request->body = http1_body(conn->http1);
+    options->on_request(request, options->ctx);
+    if (conn->request != NULL) {
+        conn->request->body = SLICE_EMPTY;
+        http1_body_drop(conn->http1);
+    }
+}
+
+/* The body makes no sense, and so nothing behind it does. What was answered leaves; the answer has
+ * no proper end. */
+static void break_off(struct http_conn *conn)
+{
+    struct http_request *request = conn->request;
+    bool has_begun = request->has_begun;
+    conn->request = NULL;
+    request_detach(request);
+    tell_gone(request);
+    if (has_begun) {
+        http__conn_finish(conn);
+    } else {
+        refuse(conn);
+    }
+}
+
+/* More of the body of the request in progress. Its pieces may come as slowly as they like once the
+ * answer has begun: it may be this answer that the client waits for. */
+static void body_input(struct http_conn *conn, struct slice in)
+{
+    struct http_request *request = conn->request;
+    enum err err = http1_feed(conn->http1, &in);
+    if (err == ERR_INVALID) {
+        break_off(conn);
+        return;
+    }
+    request->is_open = err == ERR_AGAIN;
+    if (request->is_open && !request->has_begun) {
+        timer_in(conn, BODY_TIMEOUT_NS);
+    } else {
+        timer_stop(conn->server->loop, &conn->timer);
+    }
+    struct slice bytes = http1_body(conn->http1);
+    if (request->on_body != NULL && (bytes.len > 0 || !request->is_open)) {
+        request->on_body(request, bytes, !request->is_open, request->body_ctx);
+    }
+    if (conn->request != NULL) {
+        http1_body_drop(conn->http1);
+    }
+    if (in.len > 0 && !is_over(conn)) {
+        hold(conn, in);
+    }
+}
+
 static void parse(struct http_conn *conn, struct slice in)
 {
     while (in.len > 0 && conn->request == NULL && !is_over(conn) &&
@@ -188,6 +260,7 @@ static void parse(struct http_conn *conn, struct slice in)
                 outq_append(&conn->stream.out, HTTP1_CONTINUE, sizeof(HTTP1_CONTINUE) - 1);
                 stream_touch(&conn->stream);
             }
+            start_early(conn);
             return;
         }
         if (err != ERR_OK) {
@@ -219,9 +292,12 @@ void http__h1_input(struct http_conn *conn, struct slice bytes)
         return;
     }
     struct http_request *request = conn->request;
-    if (request != NULL && request->on_input != NULL && conn->pending.len == 0) {
+    bool must_wait = conn->pending.len > 0 || (request != NULL && request->is_input_paused);
+    if (request != NULL && request->on_input != NULL && !must_wait) {
         request->on_input(request, bytes, request->event_ctx);
-    } else if (request != NULL || conn->pending.len > 0) {
+    } else if (request != NULL && request->is_open && !must_wait) {
+        body_input(conn, bytes);
+    } else if (request != NULL || must_wait) {
         hold(conn, bytes);
     } else {
         parse(conn, bytes);
@@ -231,7 +307,9 @@ void http__h1_input(struct http_conn *conn, struct slice bytes)
 /* Whether something is pipelined that may come up, as soon as there is room for its answer. */
 static bool has_pending(const struct http_conn *conn)
 {
-    bool is_waiting = conn->request == NULL || conn->request->on_input != NULL;
+    const struct http_request *request = conn->request;
+    bool is_waiting = request == NULL || request->on_input != NULL || request->is_open;
+    is_waiting = is_waiting && (request == NULL || !request->is_input_paused);
     return is_waiting && conn->pending.len > 0 && !is_over(conn);
 }
 
@@ -334,6 +412,30 @@ struct slice http_query(const struct http_request *request)
 struct slice http_body(const struct http_request *request)
 {
     return request->body;
+}
+
+bool http_body_is_open(const struct http_request *request)
+{
+    return request->is_open;
+}
+
+void http_on_body(struct http_request *request, http_body_fn *on_body, void *ctx)
+{
+    request->on_body = on_body;
+    request->body_ctx = ctx;
+}
+
+bool http_is_old(const struct http_request *request)
+{
+    return request->is_old;
+}
+
+void http_input_pause(struct http_request *request, bool paused)
+{
+    request->is_input_paused = paused;
+    if (!paused && request->conn != NULL) {
+        stream_touch(&request->conn->stream); /* what waited is looked at in the output phase */
+    }
 }
 
 const char *http_peer(const struct http_request *request)
@@ -464,6 +566,7 @@ void http_reply(struct http_request *request, unsigned status, const struct http
 {
     ASSERT(!request->has_begun);
     ASSERT(status >= 200 && status <= 999);
+    request->keep_alive = request->keep_alive && !request->is_open;
     if (can_write(request)) {
         enum http1_framing framing = has_no_body(status) ? HTTP1_NONE : HTTP1_LENGTH;
         head_write(request, status, fields, field_count, framing, body.len);
@@ -493,6 +596,7 @@ void http_reply_begin(struct http_request *request, unsigned status,
     request->on_event = on_event;
     request->event_ctx = ctx;
     if (can_write(request)) {
+        timer_stop(request->server->loop, &request->conn->timer); /* of an open body */
         enum http1_framing framing = has_no_body(status) ? HTTP1_NONE
                                      : request->is_old   ? HTTP1_CLOSE
                                                          : HTTP1_CHUNKED;
@@ -506,6 +610,7 @@ void http_reply_upgrade(struct http_request *request, const struct http_field *f
                         size_t field_count, http_input_fn *on_input, http_event_fn *on_event,
                         void *ctx)
 {
+    ASSERT(!request->is_old);
     http_reply_begin(request, 101, fields, field_count, on_event, ctx);
     request->is_head = false;
     request->keep_alive = false; /* its end is the connection's */
@@ -551,5 +656,12 @@ void http_reply_end(struct http_request *request)
     if (can_write(request) && request->is_chunked) {
         outq_append(&request->conn->stream.out, HTTP1_LAST_CHUNK, sizeof(HTTP1_LAST_CHUNK) - 1);
     }
+    request_done(request);
+}
+
+void http_reply_abort(struct http_request *request)
+{
+    ASSERT(request->has_begun);
+    request->keep_alive = false;
     request_done(request);
 }

@@ -68,6 +68,7 @@ struct http_conn {
     struct http1 *http1;
     struct http_request *request; /* in progress, at most one */
     struct buf pending;           /* pipelined input behind it */
+    bool was_asked;               /* whether the request may come before its body */
     bool is_parsing;              /* what was pending is looked at: it is not the last */
     bool is_closing;              /* no further request */
 };

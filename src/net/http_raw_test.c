@@ -352,3 +352,154 @@ TEST(http_raw, a_silent_peer_is_pinged_and_then_dropped)
     peer_free(&peer);
     world_free(world);
 }
+
+/* ---- bodies that stay open ------------------------------------------------------------------- */
+
+#define EARLY(path) "POST /early/" path " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+static void say(struct peer *peer, const char *text)
+{
+    buf_reset(&peer->got);
+    peer_send(peer, slice_str(text));
+    turn_some(peer->world, 30);
+}
+
+static bool ends_with(struct peer *peer, const char *text)
+{
+    struct slice got = buf_slice(&peer->got);
+    size_t len = strlen(text);
+    return got.len >= len && memcmp(got.data + got.len - len, text, len) == 0;
+}
+
+TEST(http_raw, an_open_body_is_answered_while_it_comes_and_the_connection_goes_on_behind_it)
+{
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    exchange(&peer, EARLY("echo") "2\r\nab\r\n");
+    assert_true(strncmp(got_text(&peer), "HTTP/1.1 200 OK\r\n", 17) == 0);
+    assert_null(strstr(got_text(&peer), "Connection"));
+    assert_true(ends_with(&peer, "2\r\nab\r\n"));
+    say(&peer, "3\r\nc");
+    assert_string_equal(got_text(&peer), "1\r\nc\r\n");
+    say(&peer, "de\r\n");
+    assert_string_equal(got_text(&peer), "2\r\nde\r\n");
+    assert_int_equal(world->pieces, 2);
+    say(&peer, "0\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    assert_true(strncmp(got_text(&peer), "0\r\n\r\nHTTP/1.1 200 OK\r\n", 22) == 0);
+    assert_true(ends_with(&peer, "hi"));
+    assert_false(peer.closed);
+    assert_false(world->request_gone);
+    peer_free(&peer);
+    world_free(world);
+}
+
+/* One that is told to go on says so before it is answered; one of known length ends by itself; a
+ * body that is there with its head is like any other. */
+TEST(http_raw, open_bodies_come_in_all_forms)
+{
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    exchange(&peer, "POST /early/echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                    "Transfer-Encoding: chunked\r\n\r\n");
+    assert_true(strncmp(got_text(&peer), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200", 36) == 0);
+    say(&peer, "1\r\nx\r\n0\r\n\r\n");
+    assert_string_equal(got_text(&peer), "1\r\nx\r\n0\r\n\r\n");
+    say(&peer, "POST /early/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+    assert_true(ends_with(&peer, "2\r\nab\r\n"));
+    say(&peer, "cd");
+    assert_string_equal(got_text(&peer), "2\r\ncd\r\n0\r\n\r\n");
+    say(&peer, "POST /early/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nef");
+    assert_true(ends_with(&peer, "2\r\nef\r\n0\r\n\r\n"));
+    assert_false(peer.closed);
+    peer_free(&peer);
+    world_free(world);
+}
+
+TEST(http_raw, input_of_an_open_body_can_be_paused)
+{
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    exchange(&peer, EARLY("echo") "1\r\na\r\n");
+    say(&peer, "4\r\nwait\r\n");
+    say(&peer, "1\r\nb\r\n");
+    say(&peer, "0\r\n\r\n");
+    assert_string_equal(got_text(&peer), "");
+    http_input_pause(world->request, false);
+    say(&peer, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    assert_true(strncmp(got_text(&peer), "1\r\nb\r\n0\r\n\r\nHTTP/1.1 200", 23) == 0);
+    peer_free(&peer);
+    world_free(world);
+}
+
+/* What follows on a connection whose body did not end may be body or request: it is closed. */
+TEST(http_raw, a_connection_does_not_outlive_an_open_body)
+{
+    static const struct {
+        const char *first;
+        const char *then;
+        const char *answer; /* to `then`: its beginning */
+        bool is_gone;
+    } rows[] = {
+        {EARLY("no") "1\r\na\r\n", NULL, NULL, false},
+        {EARLY("echo") "1\r\na\r\n", "zz\r\n", "", true},
+        {EARLY("echo") "1\r\na\r\n", "1\r\nabc\r\n", "", true},
+        {EARLY("echo") "1\r\na\r\n", "FFFFFFFFFFFFFFFFF\r\n", "", true},
+        {EARLY("echo") "1\r\na\r\n", "500000\r\n", "", true},
+        {EARLY("hold") "1\r\na\r\n", "zz\r\n", "HTTP/1.1 400 Bad Request\r\n", true},
+        {EARLY("hold") "1\r\na\r\n", "500000\r\n", "HTTP/1.1 413 ", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct world *world = world_new(NULL);
+        struct peer peer = peer_new(world);
+        exchange(&peer, rows[i].first);
+        if (rows[i].then == NULL) {
+            assert_true(strncmp(got_text(&peer), "HTTP/1.1 403 Forbidden\r\n", 24) == 0);
+            assert_non_null(strstr(got_text(&peer), "\r\nConnection: close\r\n"));
+        } else {
+            assert_false(peer.closed);
+            say(&peer, rows[i].then);
+            size_t len = strlen(rows[i].answer);
+            assert_true(strncmp(got_text(&peer), rows[i].answer, len) == 0);
+            assert_null(strstr(got_text(&peer), "0\r\n\r\n")); /* no proper end */
+            assert_null(strstr(got_text(&peer), "499"));
+        }
+        assert_true(peer.closed);
+        assert_int_equal(world->request_gone, rows[i].is_gone);
+        peer_free(&peer);
+        world_free(world);
+    }
+}
+
+TEST(http_raw, what_smuggles_never_gets_to_an_early_handler)
+{
+    static const char *const heads[] = {
+        "POST /early/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n1\r\n",
+        "POST /early/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n1\r\n",
+        "POST /early/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x, chunked\r\n\r\n1\r\n",
+        "POST /early/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nContent-Length: 4\r\n\r\na",
+        "POST /early/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\na",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        struct world *world = world_new(NULL);
+        struct peer peer = peer_new(world);
+        exchange(&peer, heads[i]);
+        assert_true(strncmp(got_text(&peer), "HTTP/1.1 4", 10) == 0 ||
+                    strncmp(got_text(&peer), "HTTP/1.1 501", 12) == 0);
+        assert_true(peer.closed);
+        assert_int_equal(world->pieces, 0);
+        peer_free(&peer);
+        world_free(world);
+    }
+}
+
+TEST(http_raw, a_client_that_leaves_in_an_open_body_is_told_of)
+{
+    struct world *world = world_new(NULL);
+    struct peer peer = peer_new(world);
+    exchange(&peer, EARLY("echo") "1\r\na\r\n");
+    sock_close(&peer.sock);
+    turn_until(world, &world->request_gone);
+    peer_free(&peer);
+    world_free(world);
+}

@@ -152,8 +152,21 @@ static void bidi_start(struct grpc_call *call)
     world_of(call)->starts++;
 }
 
+static void bidi_writable(struct grpc_call *call)
+{
+    world_of(call)->writables++;
+}
+
+/* "~N": N bytes from a source that rests. */
 static void bidi_message(struct grpc_call *call, struct slice message)
 {
+    struct grpc_source from = {.next = pull_rests, .close = pull_close, .ctx = world_of(call)};
+    if (message.len > 1 && message.data[0] == '~') {
+        assert_int_equal(slice_to_u64(slice_skip(message, 1), &from.len), ERR_OK);
+        world_of(call)->pulling = call;
+        grpc_call_send_source(call, &from);
+        return;
+    }
     grpc_call_send_copy(call, message);
 }
 
@@ -184,8 +197,11 @@ static void refuse_long(struct grpc_call *call, struct slice message)
 
 static const struct grpc_handler refuse_long_handler = {.message = refuse_long};
 static const struct grpc_handler refuse_handler = {.message = refuse};
-static const struct grpc_handler bidi_handler = {
-    .start = bidi_start, .message = bidi_message, .half_close = bidi_end, .cancel = bidi_cancel};
+static const struct grpc_handler bidi_handler = {.start = bidi_start,
+                                                 .message = bidi_message,
+                                                 .half_close = bidi_end,
+                                                 .cancel = bidi_cancel,
+                                                 .writable = bidi_writable};
 
 static const struct grpc_method methods[] = {
     {.name = "Echo", .kind = GRPC_UNARY, .handler = &echo_handler},
@@ -207,6 +223,64 @@ static void on_gone(struct http_request *request, bool gone, void *ctx)
     world->request_gone = gone;
 }
 
+/* Paths with /early take their bodies while they come. /early/echo answers with them; /early/hold
+ * waits; /early/no is refused at once. */
+static void on_echo_gone(struct http_request *request, bool gone, void *ctx)
+{
+    struct world *world = ctx;
+    if (gone) {
+        world->request_gone = true;
+        http_reply_end(request);
+    }
+}
+
+static void on_hold_gone(struct http_request *request, bool gone, void *ctx)
+{
+    struct world *world = ctx;
+    if (gone) {
+        world->request_gone = true;
+        http_reply_error(request, 499, "");
+    }
+}
+
+static void on_body(struct http_request *request, struct slice bytes, bool is_last, void *ctx)
+{
+    struct world *world = ctx;
+    world->pieces++;
+    http_reply_write(request, bytes);
+    if (slice_eq_str(bytes, "wait")) {
+        world->request = request;
+        http_input_pause(request, true);
+    }
+    if (is_last) {
+        http_reply_end(request);
+    }
+}
+
+static void early(struct world *world, struct http_request *request)
+{
+    struct slice path = http_path(request);
+    if (slice_eq_str(path, "/early/no")) {
+        http_reply_error(request, 403, "no");
+    } else if (slice_eq_str(path, "/early/hold")) {
+        http_on_gone(request, on_hold_gone, world);
+    } else {
+        http_reply_begin(request, 200, NULL, 0, on_echo_gone, world);
+        http_reply_write(request, http_body(request));
+        if (http_body_is_open(request)) {
+            http_on_body(request, on_body, world);
+        } else {
+            http_reply_end(request);
+        }
+    }
+}
+
+static bool is_early(struct http_request *request, void *ctx)
+{
+    UNUSED(ctx);
+    return slice_starts(http_path(request), SLICE("/early/"));
+}
+
 static void on_request(struct http_request *request, void *ctx)
 {
     struct world *world = ctx;
@@ -214,6 +288,8 @@ static void on_request(struct http_request *request, void *ctx)
     if (slice_eq_str(path, "/hold")) {
         world->request = request;
         http_on_gone(request, on_gone, world);
+    } else if (is_early(request, NULL)) {
+        early(world, request);
     } else if (slice_eq_str(path, "/echo")) {
         http_reply(request, 200, NULL, 0, http_body(request));
     } else {
@@ -231,6 +307,7 @@ struct world *world_new(const struct http_options *options)
         pattern[i] = (uint8_t)(i * 131 + i / 256);
     }
     mine.on_request = on_request;
+    mine.is_early = is_early;
     mine.ctx = world;
     mine.grpc_ctx = world;
     world->env = posix_env_new();

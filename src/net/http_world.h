@@ -21,9 +21,11 @@ struct world {
     bool asks_peer;            /* when that is closed */
     bool rests;                /* a source has just said ERR_AGAIN */
     unsigned closes;
+    unsigned writables; /* of test.T/Bidi */
     bool stopped;
     struct http_request *request; /* of /hold */
     bool request_gone;
+    unsigned pieces; /* of bodies of /early, those that came behind the first */
 };
 
 #define PATTERN_LEN 65536

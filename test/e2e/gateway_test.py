@@ -5,6 +5,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import time
 
 from harness import Server, Skip, run, test
 
@@ -25,6 +27,17 @@ def post(server, path, body, headers=None, method="POST"):
         return reply.status, reply.headers, json.loads(text)
     except ValueError:
         return reply.status, reply.headers, text
+
+
+def rss_mib(server):
+    with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def stall_seconds(server):
+    """The longest that one turn of the loop has taken."""
+    text = server.get("/metrics")[2]
+    return float(text.split("\netcdc_loop_stall_max_seconds ")[1].split()[0])
 
 
 _shared = []
@@ -297,13 +310,15 @@ def a_value_in_very_many_pieces_over_websocket_costs_the_server_little():
     ws = Socket(server, "/v3/kv/put")
     ws.send("{" + " " * 3500000)  # so far it is a value that may still become whole
     piece = b"\x81\x81\0\0\0\0 "
-    ws.sock.sendall(piece * 100)
-    ws.sock.settimeout(10)
-    try:
-        assert ws.file.read(1) == b"", "an answer to half a value"
-    except ConnectionResetError:
-        pass  # a timeout would mean that 3.5 MB may be looked through for each byte
-    assert post(server, "/v3/kv/range", {"key": "YQ=="})[0] == 200
+    ws.sock.sendall(piece * 20000)  # if each made the server look through all, it took a minute
+    ws.send('"key":"' + b64("gw/pieces") + '"}')
+    ws.sock.settimeout(20)
+    assert "header" in ws.receive()[1]
+    ws.close()
+    ws = Socket(server, "/v3/kv/put")  # but there is an end to it
+    ws.send("{" + " " * 3500000)
+    ws.send(" " * 3500000)
+    assert json.loads(ws.receive()[1])["code"] == 8
     ws.close()
     ws = Socket(server, "/v3/kv/put")  # pieces of a usual size are no trouble
     value = b64("x" * 1000000)
@@ -314,6 +329,199 @@ def a_value_in_very_many_pieces_over_websocket_costs_the_server_little():
     ws.send(text[cut:])
     assert "header" in ws.receive()[1]
     ws.close()
+
+
+@test
+def an_upgrade_offered_by_http_1_0_is_ignored():
+    with socket.create_connection(("127.0.0.1", shared().port), timeout=20) as sock:
+        sock.sendall(b"GET /v3/watch HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        answer = sock.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 501 "), answer
+
+
+# ---- bodies that stay open -----------------------------------------------------------------------
+
+
+class Stream:
+    """A POST whose body goes on: chunks go out by say(), lines of the answer come in by line()."""
+
+    def __init__(self, server, path, *fields):
+        self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", *fields]
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.file = self.sock.makefile("rb")
+
+    def say(self, message):
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.sock.sendall(b"%x\r\n" % len(data) + data + b"\r\n")
+
+    def head(self):
+        lines = []
+        while not lines or lines[-1]:
+            lines.append(self.file.readline().decode().strip())
+        return lines
+
+    def line(self):
+        length = int(self.file.readline(), 16)
+        text = self.file.read(length + 2)
+        return json.loads(text) if length else None
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def watch_of(key):
+    return {"create_request": {"key": b64(key)}}
+
+
+@test
+def a_watch_is_answered_while_its_body_is_open_and_takes_more_as_it_comes():
+    # etcd 3.4 takes them as they come, too, but its answer waits for the body's end unless the client says
+    # "Connection: close" or "Expect: 100-continue"; here it never waits.
+    server = shared()
+    for fields in ((), ("Connection: close",), ("Expect: 100-continue",)):
+        stream = Stream(server, "/v3/watch", *fields)
+        if "Expect" in str(fields):
+            assert stream.head()[0] == "HTTP/1.1 100 Continue"
+        text = json.dumps(watch_of("gw/open1")).encode()
+        stream.say(text[:11])  # a value may come in pieces
+        stream.say(text[11:])
+        assert stream.head()[0] == "HTTP/1.1 200 OK"
+        assert stream.line()["result"]["created"] is True
+        post(server, "/v3/kv/put", {"key": b64("gw/open1"), "value": b64("1")})
+        assert stream.line()["result"]["events"][0]["kv"]["key"] == b64("gw/open1")
+        stream.say(b"\r\n" + json.dumps(watch_of("gw/open2")).encode() + b'{"cancel_request":{"watch_id":0}}')
+        assert stream.line()["result"]["watch_id"] == "1"
+        assert stream.line()["result"]["canceled"] is True
+        stream.sock.sendall(b"0\r\n\r\n")  # the watch goes on
+        post(server, "/v3/kv/put", {"key": b64("gw/open2"), "value": b64("1")})
+        assert stream.line()["result"]["watch_id"] == "1"
+        stream.close()
+
+
+@test
+def renewals_go_on_over_an_open_body_and_end_with_it_and_the_connection_serves_the_next_request():
+    server = shared()
+    lease = post(server, "/v3/lease/grant", {"TTL": 60})[2]["ID"]
+    stream = Stream(server, "/v3/lease/keepalive")
+    for i in range(5):
+        stream.say({"ID": lease})
+        if i == 0:
+            stream.head()
+        assert stream.line()["result"]["TTL"] == "60"
+    stream.say(b'{"ID":"%d"}' % int(lease) * 1000)  # more than a turn's worth
+    for i in range(1000):
+        assert stream.line()["result"]["TTL"] == "60"
+    stream.sock.sendall(b"0\r\n\r\nPOST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"key\":\"YQ==\"}")
+    assert stream.line() is None
+    assert stream.head()[0] == "HTTP/1.1 200 OK"
+    stream.close()
+    stream = Stream(server, "/v3/lease/keepalive")
+    stream.say({"ID": "12345678"})  # no such lease: TTL 0, and so left out
+    stream.head()
+    assert "TTL" not in stream.line()["result"]
+    stream.close()
+
+
+@test
+def curl_talks_both_ways_at_once():
+    server = shared()
+    url = f"http://127.0.0.1:{server.port}/v3/watch"
+    command = ["curl", "-sN", "-m", "20", "-X", "POST", "-T", "-", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as curl:
+        curl.stdin.write(json.dumps(watch_of("gw/curl1")).encode())
+        time.sleep(0.5)
+        post(server, "/v3/kv/put", {"key": b64("gw/curl1"), "value": b64("1")})
+        for _ in range(4):  # curl looks at its socket when its input has said something
+            curl.stdin.write(json.dumps(watch_of("gw/curl2")).encode())
+            time.sleep(0.2)
+        lines = [json.loads(curl.stdout.readline())["result"] for _ in range(3)]  # and its input is still open
+        curl.kill()
+    assert lines[0]["created"] and lines[2]["created"] and lines[2]["watch_id"] == "1", lines
+    assert lines[1]["events"][0]["kv"]["key"] == b64("gw/curl1"), lines
+
+
+@test
+def an_open_body_that_makes_no_sense_is_refused_or_ends_what_the_client_says():
+    server = shared()
+    for bad, status, code in ((b"{bad", 400, 3), (b"[]", 400, 3), (b'{"create_request":5}', 400, 3)):
+        stream = Stream(server, "/v3/watch")
+        stream.say(bad)
+        assert f" {status} " in stream.head()[0]
+        assert json.loads(stream.file.read())["error"]["code"] == code  # and the connection ends
+        stream.close()
+    stream = Stream(server, "/v3/watch")
+    stream.say(watch_of("gw/bad"))
+    stream.head()
+    stream.line()
+    stream.say(b"{bad")
+    stream.say(watch_of("gw/bad2"))  # nobody listens any more, but the watch goes on
+    post(server, "/v3/kv/put", {"key": b64("gw/bad"), "value": b64("1")})
+    assert stream.line()["result"]["events"][0]["kv"]["key"] == b64("gw/bad")
+    stream.close()
+    stream = Stream(server, "/v3/watch")  # framing: the connection ends, so that nothing can hide behind it
+    stream.say(watch_of("gw/bad"))
+    stream.head()
+    stream.line()
+    stream.sock.sendall(b"zz\r\nPOST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+    assert stream.file.read() == b""
+    stream.close()
+    stream = Stream(server, "/v3/watch")  # a value without end
+    stream.say(b"{")
+    try:
+        for _ in range(6):
+            stream.say(b" " * 1000000)
+        assert " 429 " in stream.head()[0]
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    stream.close()
+    host = Stream(server, "/v3/kv/range")  # a single message: the whole body is waited for
+    host.sock.settimeout(0.5)
+    host.say({"key": "YQ=="})
+    try:
+        raise AssertionError(host.head())
+    except TimeoutError:
+        pass
+    host.close()
+
+
+@test
+def a_large_answer_costs_neither_memory_nor_time_while_its_reader_is_slow():
+    server = Server().start()
+    value = base64.b64encode(os.urandom(1000)).decode()
+    for part in range(40):
+        puts = [{"request_put": {"key": b64(f"gw/l/{part:02}/{i:03}"), "value": value}} for i in range(100)]
+        assert post(server, "/v3/kv/txn", {"success": puts})[0] == 200
+    ask = {"key": b64("gw/l/"), "range_end": b64("gw/l0")}
+    whole = post(server, "/v3/kv/range", ask)[2]
+    assert len(whole["kvs"]) == 4000 and whole["count"] == "4000" and "more" not in whole
+    assert [kv["key"] for kv in whole["kvs"]] == sorted(kv["key"] for kv in whole["kvs"])
+    before = rss_mib(server)
+    slow = []
+    for _ in range(40):  # 5 MB each
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.connect(("127.0.0.1", server.port))
+        body = json.dumps(ask).encode()
+        sock.sendall(b"POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        slow.append(sock)
+    time.sleep(1)
+    grown = rss_mib(server) - before
+    assert grown < 60, f"{grown} MiB for 40 answers that nobody reads"
+    assert stall_seconds(server) < 0.02, stall_seconds(server)
+    reply = http.client.HTTPResponse(slow[0])
+    reply.begin()
+    assert len(json.loads(reply.read())["kvs"]) == 4000
+    for sock in slow:
+        sock.close()
+    assert post(server, "/v3/kv/range", {"key": "YQ=="})[0] == 200
+    limited = post(server, "/v3/kv/range", {**ask, "limit": 3000, "sort_target": "VALUE", "sort_order": "DESCEND"})[2]
+    assert len(limited["kvs"]) == 3000 and limited["more"] is True, limited["count"]
+    gone = post(server, "/v3/kv/deleterange", {**ask, "prev_kv": True})[2]
+    assert gone["deleted"] == "4000" and len(gone["prev_kvs"]) == 4000
+    server.stop()
 
 
 # ---- stock clients -------------------------------------------------------------------------------
