@@ -70,6 +70,13 @@ void rpc_counters_received(struct rpc_counters *counters);
 void rpc_counters_sent(struct rpc_counters *counters);
 void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status, uint64_t took_ns);
 /* One more request by a client that calls itself `version`. */
+/* A stream that a client's own bytes ended: a message too large, or one that is none. etcd counts
+ * its failures of sending, too; here nothing is sent to a stream that cannot take it. */
+enum rpc_stream { RPC_STREAM_WATCH, RPC_STREAM_KEEPALIVE, RPC_STREAM_COUNT };
+void rpc_metrics_stream_failed(struct rpc_metrics *metrics, enum rpc_stream stream);
+/* The same, if that is what a handler's cancel() tells of. */
+void rpc_metrics_stream_ended(struct rpc_metrics *metrics, enum rpc_stream stream,
+                              enum grpc_status why);
 void rpc_metrics_client(struct rpc_metrics *metrics, struct slice version, bool is_stream);
 
 /* endpoints.c */

@@ -153,6 +153,7 @@ static void on_message(struct grpc_call *call, struct slice bytes)
     void *message = NULL;
     if (!rpc__decode(call, &stream->arena, &etcdserverpb__lease_keep_alive_request__descriptor,
                      bytes, &message)) {
+        rpc_metrics_stream_failed(stream->api->rpc_metrics, RPC_STREAM_KEEPALIVE);
         let_go(stream, STATUS_CANCELED);
         return;
     }
@@ -182,6 +183,7 @@ static void on_half_close(struct grpc_call *call)
 static void on_cancel(struct grpc_call *call, enum grpc_status why)
 {
     struct stream *stream = grpc_call_data(call);
+    rpc_metrics_stream_ended(stream->api->rpc_metrics, RPC_STREAM_KEEPALIVE, why);
     let_go(stream, STATUS_CANCELED);
     if (why == GRPC_UNAVAILABLE) {
         rpc__finish_status(call, STATUS_STOPPED);

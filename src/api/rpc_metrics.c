@@ -33,6 +33,7 @@ struct rpc_metrics {
     struct rpc_counters *methods;
     struct client_version versions[CLIENT_VERSIONS_MAX + 1]; /* one more for the others */
     size_t version_count;
+    struct metric *stream_failures[RPC_STREAM_COUNT]; /* NULL: none yet, and no series */
 };
 
 struct rpc_metrics *rpc_metrics_new(struct metrics *metrics, bool is_extensive)
@@ -155,4 +156,26 @@ void rpc_metrics_client(struct rpc_metrics *m, struct slice version_text, bool i
         buf_fini(&labels);
     }
     metric_add(*series, 1);
+}
+
+void rpc_metrics_stream_failed(struct rpc_metrics *m, enum rpc_stream stream)
+{
+    static const char *const labels[RPC_STREAM_COUNT] = {
+        [RPC_STREAM_WATCH] = "API=\"watch\",Type=\"receive\"",
+        [RPC_STREAM_KEEPALIVE] = "API=\"lease-keepalive\",Type=\"receive\"",
+    };
+    if (m->stream_failures[stream] == NULL) {
+        m->stream_failures[stream] = metrics_counter(
+            m->registry, "etcd_network_server_stream_failures_total",
+            "The total number of stream failures from the local server.", labels[stream]);
+    }
+    metric_add(m->stream_failures[stream], 1);
+}
+
+void rpc_metrics_stream_ended(struct rpc_metrics *m, enum rpc_stream stream, enum grpc_status why)
+{
+    bool is_clients_wish = why == GRPC_CANCELED || why == GRPC_DEADLINE_EXCEEDED;
+    if (!is_clients_wish && why != GRPC_UNAVAILABLE) {
+        rpc_metrics_stream_failed(m, stream);
+    }
 }

@@ -331,6 +331,7 @@ static void on_message(struct grpc_call *call, struct slice bytes)
     rpc_counters_received(rpc__counters(call));
     if (pb_decode(&watch->arena, &etcdserverpb__watch_request__descriptor, bytes, &request, &why) !=
         ERR_OK) {
+        rpc_metrics_stream_failed(rpc__api(call)->rpc_metrics, RPC_STREAM_WATCH);
         end(w, GRPC_INTERNAL,
             arena_printf(grpc_call_arena(call), "grpc: error unmarshalling request: %s", why.text));
         return;
@@ -403,6 +404,7 @@ static void on_start(struct grpc_call *call)
 
 static void on_cancel(struct grpc_call *call, enum grpc_status why)
 {
+    rpc_metrics_stream_ended(rpc__api(call)->rpc_metrics, RPC_STREAM_WATCH, why);
     end(grpc_call_data(call), why, why == GRPC_CANCELED ? "etcdserver: watch canceled" : "");
 }
 

@@ -1,6 +1,7 @@
 """gRPC connections of the real server: how one ends, how one is kept alive, how many calls it takes.
 
 What single calls look like on the wire is test/grpc_wire_test.py; hostile ones are hostile_grpc_test.py."""
+import re
 import signal
 import sys
 import threading
@@ -162,6 +163,44 @@ def metadata_of_a_stock_client_is_no_hindrance():
     equal(client.call("/etcdserverpb.KV/Range", range_request(b"a"))[0], "OK")
     client.close()
     sys.stdout.flush()
+    server.stop()
+
+
+def stream_failures(server):
+    """{API: failures}, as /metrics has them."""
+    lines = server.get("/metrics")[2].splitlines()
+    found = [re.match(r'etcd_network_server_stream_failures_total\{API="(.*)",Type="receive"\} (\d+)', line) for line in lines]
+    return {match.group(1): int(match.group(2)) for match in found if match}
+
+
+@test
+def a_stream_that_a_clients_bytes_end_is_counted_and_one_that_a_client_ends_is_not():
+    """What etcd 3.4 counts, asked of one: an end by the client is no failure."""
+    server = Server().start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)]) as channel:
+        watch = channel.stream_stream("/etcdserverpb.Watch/Watch")
+        renew = channel.stream_stream("/etcdserverpb.Lease/LeaseKeepAlive")
+        hold = threading.Event()
+
+        def create():
+            yield b"\x0a\x03\x0a\x01a"
+            hold.wait(SECONDS)
+
+        call = watch(create())
+        next(call)
+        call.cancel()
+        ends = []
+        for method, messages, timeout in [(watch, create(), 0.3), (watch, iter([b"\xff\xff"]), SECONDS),
+                                          (watch, iter([bytes(3 << 20)]), SECONDS), (renew, iter([b"\xff\xff"]), SECONDS)]:
+            try:
+                for _ in method(messages, timeout=timeout):
+                    pass
+                ends.append("OK")
+            except grpc.RpcError as error:
+                ends.append(error.code().name)
+        hold.set()
+    equal(ends, ["DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "INTERNAL"])
+    equal(stream_failures(server), {"watch": 2, "lease-keepalive": 1})
     server.stop()
 
 
