@@ -97,14 +97,17 @@ static void go_on(struct bolt *source, uint64_t seed)
     (void)!bolt_commit(&tx, &why);
 }
 
-static void rot(struct buf *file, struct slice damage)
+/* True when some byte is another one now. */
+static bool rot(struct buf *file, struct slice damage)
 {
+    uint64_t before = fnv1a64(file->data, file->len);
     for (; damage.len >= 4; damage = slice_skip(damage, 4)) {
         size_t at = 2 * PAGE_LEN + get_le16(damage.data);
         if (at + 2 <= file->len) {
             memcpy(file->data + at, damage.data + 2, 2);
         }
     }
+    return fnv1a64(file->data, file->len) != before;
 }
 
 static void play(struct bolt_double *disk, struct bolt *source, struct bolt *target,
@@ -119,12 +122,12 @@ static void play(struct bolt_double *disk, struct bolt *source, struct bolt *tar
     }
     if (is_there) {
         go_on(source, fnv1a64(disk->live.data, disk->live.len));
-        rot(&disk->live, damage);
+        bool has_rotted = rot(&disk->live, damage);
         struct bolt_tx *to = bolt_read_begin(source);
         bool is_sound = was_whole && is_whole(to);
         is_there = bring(from, to, target, budget);
         ASSERT(is_there || !is_sound);
-        if (is_there && is_sound) {
+        if (is_there && is_sound && !has_rotted) { /* a page that both have is not read again */
             holds(target, to);
         }
         bolt_read_end(&to);
