@@ -293,7 +293,7 @@ enum status rpc__start(struct grpc_call *call)
     }
     rpc_metrics_client(api->rpc_metrics, value, is_stream);
     if (grpc_call_metadata(call, "hasleader", 0, &value) && slice_eq_str(value, "true") &&
-        server_leader(api->server) == 0) {
+        server_leader(api->server) == 0 && server_was_ready(api->server)) {
         return STATUS_NO_LEADER;
     }
     return STATUS_OK;

@@ -655,6 +655,11 @@ struct reply_header server_header(const struct server *server)
     return apply_header(server->apply);
 }
 
+bool server_was_ready(const struct server *server)
+{
+    return server->has_published;
+}
+
 uint64_t server_leader(const struct server *server)
 {
     return server->leader;

@@ -83,6 +83,9 @@ uint64_t server_cluster_id(const struct server *server);
 struct reply_header server_header(const struct server *server);
 const struct member_set *server_members(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none */
+/* on_ready() has been called. Before that there has been no leader yet: etcd does not serve clients
+ * then; here they are served, and what needs a leader waits for the first. */
+bool server_was_ready(const struct server *server);
 bool server_is_leader(const struct server *server);
 /* What clients are told the cluster speaks: "3.6.0", or "" before it is decided. */
 const char *server_cluster_version(const struct server *server);
