@@ -209,6 +209,26 @@ TEST(rpc_watch, a_stream_that_needs_a_leader_ends_when_there_has_been_none_for_a
     world_free(w);
 }
 
+/* A client that comes back after a restart may be faster than the election; etcd lets it wait. */
+TEST(rpc_watch, who_asks_for_a_leader_before_there_was_one_waits_for_it)
+{
+    struct world *w = world_new();
+    struct client needs;
+    uint64_t leader = w->server->leader;
+    w->server->leader = 0;
+    w->server->has_published = false;
+    client_open(w, &needs, "true");
+    turn_for(w, 60);
+    assert_int_equal(needs.messages, 1);
+    assert_false(needs.is_ended);
+    w->server->leader = leader;
+    w->server->has_published = true;
+    turn_for(w, 300);
+    assert_false(needs.is_ended);
+    grpc_stream_free(&needs.stream);
+    world_free(w);
+}
+
 /* ---- a watcher of another service ------------------------------------------------------------ */
 
 struct waiter {
