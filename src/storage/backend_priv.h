@@ -170,6 +170,11 @@ bool backend__seal(struct backend *backend);
 void backend__unref_batch(struct backend *backend, struct batch *batch);
 /* Moves the pinned tree to the newest committed state. */
 void backend__tree_pin(struct backend *backend);
+/* A row of the pinned tree alone; damage ends the member. */
+bool backend__tree_get(struct backend *backend, enum backend_bucket bucket, struct slice key,
+                       struct slice *out);
+/* After every write: a commit may be due. */
+void backend__wrote(struct backend *backend);
 /* Starts a commit if one is wanted and nothing stands in its way. */
 void backend__commit_maybe(struct backend *backend);
 
