@@ -168,10 +168,6 @@ FALLIBLE bolt_cursor_next(struct bolt_cursor *cursor, struct bolt_item *out);
 FALLIBLE bolt_cursor_prev(struct bolt_cursor *cursor, struct bolt_item *out);
 /* The first item whose key is not less than `key`. */
 FALLIBLE bolt_cursor_seek(struct bolt_cursor *cursor, struct slice key, struct bolt_item *out);
-/* The row with exactly this key, as bolt_get() would find it. Cheap when it lies near the one that
- * the cursor stands on, as rows of one time do: only the pages that it does not share are searched.
- */
-FALLIBLE bolt_cursor_find(struct bolt_cursor *cursor, struct slice key, struct slice *value_out);
 /* Deletes the row it stands on; next() and prev() go on from there. ERR_INVALID: it is a bucket.
  * ERR_NOT_FOUND: it was deleted already. */
 FALLIBLE bolt_cursor_delete(struct bolt_cursor *cursor);
