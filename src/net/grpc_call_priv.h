@@ -134,13 +134,18 @@ void grpc_call__run_end(struct grpc_call *call);
 void grpc_call__hold(struct grpc_call *call, uint64_t held); /* sets call->held */
 enum h2_pull grpc_call__pull(void *stream, size_t max, size_t *len_out);
 void grpc_call__write(void *stream, struct outq *out, size_t len);
+void grpc_call__send_headers(struct grpc_call *call);  /* of the response, once */
+void grpc_call__queued_update(struct grpc_call *call); /* call->body has changed */
+void grpc_call__source_close(struct grpc_call *call);  /* if there is one */
 
+/* grpc_send.c */
 void grpc_call__chunks_release(const struct grpc_chunk *chunks, size_t count);
 /* A piece of the source under way, at most `want` bytes; errors as of its next(). */
 FALLIBLE grpc_call__source_next(struct grpc_call *call, size_t want, struct grpc_chunk *out);
 /* ERR_AGAIN came: it is asked again in the next turn. */
 void grpc_call__source_wait(struct grpc_call *call, bool got_some);
-void grpc_call__source_close(struct grpc_call *call); /* if there is one */
+/* Asks the source until `want` bytes are queued, or it has had enough. False: it failed. */
+bool grpc_call__source_fill(struct grpc_call *call, size_t want);
 
 /* grpc_recv.c */
 void grpc_call__head_unref(struct grpc_head *head); /* safe on NULL */
