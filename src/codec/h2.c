@@ -1,12 +1,12 @@
 /* nghttp2 does the protocol. What is added here:
  *
- *   - our allocator;
+ *   - our allocator (h2_mem.h);
  *   - DATA by reference: pull() promises a length, write() moves the bytes behind the frame header;
  *   - limits on header blocks;
  *   - budgets, and what a peer may not say on a stream that is over (h2_guard.h);
  *   - the server's check of header blocks (h2_fields.h) and of content-length against DATA;
- *   - a memory of header blocks, so that one that comes again costs little (h2_memo.h), nor one
- * that goes out again (h2_usual.h);
+ *   - a memory of header blocks, so that one that comes again costs little (h2_memo.h), and one
+ *     that goes out again (h2_usual.h);
  *   - RST_STREAM(NO_ERROR) after a complete answer to a request that is not complete, as
  *     RFC 9113 section 8.1 allows and grpc-go does.
  *
@@ -17,13 +17,11 @@
 
 #include "base/coll.h"
 #include "base/mem.h"
-#include "base/slab.h"
 #include "codec/h2_fields.h"
 #include "codec/h2_guard.h"
+#include "codec/h2_mem.h"
 #include "codec/h2_memo.h"
 #include "codec/h2_usual.h"
-
-#include <nghttp2/nghttp2.h>
 
 #define FIELDS_MAX 512
 #define FRAME_HEAD_LEN 9
@@ -63,57 +61,6 @@ struct h2 {
     bool is_over;        /* terminated by us or by a fatal error: input is ignored */
 };
 
-/* ---- memory ---------------------------------------------------------------------------- */
-
-/* A slab wants to hear the length again when an object goes, and nghttp2 does not say it: it stands
- * in front. What nghttp2 keeps needs no more alignment than 8 bytes. */
-struct block {
-    size_t len; /* with this head */
-    uint8_t bytes[];
-};
-
-static struct block *block_of(void *ptr)
-{
-    return CONTAINER_OF(ptr, struct block, bytes);
-}
-
-static void *h2_malloc(size_t len, void *ctx)
-{
-    if (ctx == NULL) {
-        return mem_alloc(len);
-    }
-    ASSERT(len <= SIZE_MAX - sizeof(struct block));
-    struct block *block = slab_alloc(ctx, sizeof(*block) + len);
-    block->len = sizeof(*block) + len;
-    return block->bytes;
-}
-static void h2_mem_free(void *ptr, void *ctx)
-{
-    if (ctx == NULL) {
-        mem_free(ptr);
-    } else if (ptr != NULL) {
-        slab_free(ctx, block_of(ptr), block_of(ptr)->len);
-    }
-}
-static void *h2_calloc(size_t count, size_t size, void *ctx)
-{
-    ASSERT(size == 0 || count <= SIZE_MAX / size);
-    return memset(h2_malloc(count * size, ctx), 0, count * size);
-}
-static void *h2_realloc(void *ptr, size_t len, void *ctx)
-{
-    if (ctx == NULL) {
-        return mem_realloc(ptr, len);
-    }
-    void *moved = h2_malloc(len, ctx);
-    if (ptr != NULL) {
-        size_t had = block_of(ptr)->len - sizeof(struct block);
-        memcpy(moved, ptr, had < len ? had : len);
-        h2_mem_free(ptr, ctx);
-    }
-    return moved;
-}
-
 /* ---- streams ---------------------------------------------------------------------------- */
 
 static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
@@ -123,7 +70,7 @@ static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
 
 static struct h2_stream *stream_new(struct h2 *h2, void *owner)
 {
-    struct h2_stream *stream = h2_calloc(1, sizeof(*stream), h2->options.memory);
+    struct h2_stream *stream = h2_mem_zalloc(h2->options.memory, sizeof(*stream));
     stream->owner = owner;
     stream->length_left = H2_LENGTH_NONE;
     list_add_tail(&h2->streams, &stream->link);
@@ -133,7 +80,7 @@ static struct h2_stream *stream_new(struct h2 *h2, void *owner)
 static void stream_free(struct h2 *h2, struct h2_stream *stream)
 {
     list_del(&stream->link);
-    h2_mem_free(stream, h2->options.memory);
+    h2_mem_free(h2->options.memory, stream);
 }
 
 static void stream_close(struct h2 *h2, int32_t id, uint32_t code)
@@ -298,6 +245,14 @@ static void on_settings(struct h2 *h2, const nghttp2_settings *settings)
     }
 }
 
+static void on_goaway(struct h2 *h2, const nghttp2_goaway *goaway)
+{
+    if (h2->handler.goaway != NULL) {
+        h2->handler.goaway(h2->ctx, goaway->last_stream_id, goaway->error_code,
+                           slice_of(goaway->opaque_data, goaway->opaque_data_len));
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
@@ -311,11 +266,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_settings(h2, &frame->settings);
         break;
     case NGHTTP2_PING:
-        h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
+        if (h2->handler.ping != NULL) {
+            h2->handler.ping(h2->ctx, (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
+        }
         break;
     case NGHTTP2_GOAWAY:
-        h2->handler.goaway(h2->ctx, frame->goaway.last_stream_id, frame->goaway.error_code,
-                           slice_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len));
+        on_goaway(h2, &frame->goaway);
         break;
     default:
         break;
@@ -590,7 +546,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_handler *han
     h2_usual_init(&h2->usual_trailers, options->usual.trailers, options->usual.trailers_count);
     nghttp2_session_callbacks *callbacks = callbacks_new();
     nghttp2_option *option = option_new(options->is_client);
-    nghttp2_mem mem = {options->memory, h2_malloc, h2_mem_free, h2_calloc, h2_realloc};
+    nghttp2_mem mem = h2_mem_of(options->memory);
     int rv = options->is_client
                  ? nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &mem)
                  : nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &mem);

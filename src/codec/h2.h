@@ -69,9 +69,9 @@ struct h2_handler {
     /* Appends exactly the `len` bytes that pull() promised, maybe some time ago: a body must not
      * shrink before closed(). */
     void (*write)(void *stream, struct outq *out, size_t len);
-    /* A PING arrived (is_ack: the answer to h2_ping()). */
+    /* A PING arrived (is_ack: the answer to h2_ping()). May be NULL. */
     void (*ping)(void *ctx, bool is_ack);
-    /* Client: the server will accept no stream over last_id. */
+    /* Client: the server will accept no stream over last_id. May be NULL. */
     void (*goaway)(void *ctx, int32_t last_id, uint32_t code, struct slice debug);
     /* Server, all three or none. keep(): after headers() of a stream; what its header block came
      * to, for when the same block comes again; NULL: nothing to be kept. open_known(): open() and

@@ -112,20 +112,6 @@ static void on_drop(void *kept)
     mem_free(kept);
 }
 
-static void on_ping(void *ctx, bool is_ack)
-{
-    UNUSED(ctx);
-    UNUSED(is_ack);
-}
-
-static void on_goaway(void *ctx, int32_t last_id, uint32_t code, struct slice debug)
-{
-    UNUSED(ctx);
-    UNUSED(last_id);
-    UNUSED(code);
-    UNUSED(debug);
-}
-
 static const struct h2_handler handler = {
     .open = on_open,
     .field = on_field,
@@ -133,8 +119,6 @@ static const struct h2_handler handler = {
     .data = on_data,
     .end = on_end,
     .closed = on_closed,
-    .ping = on_ping,
-    .goaway = on_goaway,
     .keep = on_keep,
     .open_known = on_open_known,
     .drop = on_drop,

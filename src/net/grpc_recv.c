@@ -651,15 +651,7 @@ static void on_ping(void *ctx, bool is_ack)
     }
 }
 
-static void on_goaway(void *ctx, int32_t last_id, uint32_t code, struct slice debug)
-{
-    /* A client that leaves ends its streams itself. */
-    UNUSED(ctx);
-    UNUSED(last_id);
-    UNUSED(code);
-    UNUSED(debug);
-}
-
+/* A client that leaves (GOAWAY) ends its streams itself. */
 const struct h2_handler http__h2_handler = {
     .open = on_open,
     .field = on_field,
@@ -670,7 +662,6 @@ const struct h2_handler http__h2_handler = {
     .pull = grpc_call__pull,
     .write = grpc_call__write,
     .ping = on_ping,
-    .goaway = on_goaway,
     .keep = on_keep,
     .open_known = on_open_known,
     .drop = on_drop,

@@ -77,20 +77,6 @@ static void on_write(void *owner, struct outq *out, size_t len)
     outq_append(out, ((struct client_stream *)owner)->client->message.data, len);
 }
 
-static void on_ping(void *ctx, bool is_ack)
-{
-    UNUSED(ctx);
-    UNUSED(is_ack);
-}
-
-static void on_goaway(void *ctx, int32_t last_id, uint32_t code, struct slice debug)
-{
-    UNUSED(ctx);
-    UNUSED(last_id);
-    UNUSED(code);
-    UNUSED(debug);
-}
-
 static const struct h2_handler handler = {
     .open = on_open,
     .field = on_field,
@@ -100,8 +86,6 @@ static const struct h2_handler handler = {
     .closed = on_closed,
     .pull = on_pull,
     .write = on_write,
-    .ping = on_ping,
-    .goaway = on_goaway,
 };
 
 static void echo(struct grpc_call *call, struct slice message)
