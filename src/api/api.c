@@ -38,7 +38,7 @@ struct api *api_new(const struct api_options *options)
     api->bytes_out = metrics_counter(options->metrics, "etcd_network_client_grpc_sent_bytes_total",
                                      "The total number of bytes sent to grpc clients.", "");
     metrics_on_collect(options->metrics, collect, api);
-    list_init(&api->lasting);
+    rpc_lastings_init(api);
     api->watch = rpc_watch_new(api);
     return api;
 }
@@ -46,6 +46,7 @@ struct api *api_new(const struct api_options *options)
 void api_free(struct api **api)
 {
     if (*api != NULL) {
+        rpc_lastings_fini(*api);
         rpc_watch_free(&(*api)->watch);
         api__tables_free(*api);
         rpc_metrics_free(&(*api)->rpc_metrics);
@@ -56,11 +57,7 @@ void api_free(struct api **api)
 
 void api_stop(struct api *api)
 {
-    rpc_watch_stop(api->watch);
-    LIST_FOR_EACH (&api->lasting, link) {
-        struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
-        lasting->stop(lasting, STATUS_STOPPED);
-    }
+    rpc_lastings_stop(api);
 }
 
 static struct web *web_of(struct api *api, enum api_listener kind)

@@ -24,6 +24,15 @@ struct check_series {
     struct metric *total[2]; /* errors, successes */
 };
 
+/* rpc_lasting.c's: the calls that may go on for ever. */
+struct rpc_lastings {
+    struct list calls;   /* struct rpc_lasting */
+    size_t need_leader;  /* of them, those that are to end without one */
+    unsigned leaderless; /* looks without one, up to the last */
+    struct timer timer;
+    bool is_stopping;
+};
+
 struct api {
     struct api_options options;
     struct server *server;
@@ -32,7 +41,7 @@ struct api {
     struct rpc_tables *tables; /* rpc.c's */
     size_t snapshot_streams;   /* rpc_snapshot.c's, open now */
     struct rpc_watch *watch;
-    struct list lasting; /* struct rpc_lasting */
+    struct rpc_lastings lasting;
     struct web client_web;
     struct web metrics_web;
     struct web peer_web;
@@ -53,9 +62,12 @@ void api__tables_free(struct api *api);
 /* rpc_watch.c */
 struct rpc_watch *rpc_watch_new(struct api *api);
 void rpc_watch_free(struct rpc_watch **watch); /* its calls are gone */
-void rpc_watch_stop(struct rpc_watch *watch);
-/* One stream more, or less, that is to end when there is no leader. */
-void rpc_watch_need_leader(struct rpc_watch *watch, bool is_more);
+
+/* rpc_lasting.c */
+void rpc_lastings_init(struct api *api);
+/* Compatibility: etcd stops at once, whoever watches; clients find the next member. */
+void rpc_lastings_stop(struct api *api);
+void rpc_lastings_fini(struct api *api); /* none is left */
 
 /* rpc_metrics.c */
 /* `is_extensive`: histograms of handling times too. */
@@ -69,7 +81,6 @@ void rpc_counters_started(struct rpc_counters *counters);
 void rpc_counters_received(struct rpc_counters *counters);
 void rpc_counters_sent(struct rpc_counters *counters);
 void rpc_counters_handled(struct rpc_counters *counters, enum grpc_status status, uint64_t took_ns);
-/* One more request by a client that calls itself `version`. */
 /* A stream that a client's own bytes ended: a message too large, or one that is none. etcd counts
  * its failures of sending, too; here nothing is sent to a stream that cannot take it. */
 enum rpc_stream { RPC_STREAM_WATCH, RPC_STREAM_KEEPALIVE, RPC_STREAM_COUNT };
@@ -77,6 +88,7 @@ void rpc_metrics_stream_failed(struct rpc_metrics *metrics, enum rpc_stream stre
 /* The same, if that is what a handler's cancel() tells of. */
 void rpc_metrics_stream_ended(struct rpc_metrics *metrics, enum rpc_stream stream,
                               enum grpc_status why);
+/* One more request by a client that calls itself `version`. */
 void rpc_metrics_client(struct rpc_metrics *metrics, struct slice version, bool is_stream);
 
 /* endpoints.c */

@@ -292,8 +292,11 @@ enum status rpc__start(struct grpc_call *call)
         return STATUS_INVALID_CLIENT_API_VERSION;
     }
     rpc_metrics_client(api->rpc_metrics, value, is_stream);
-    if (grpc_call_metadata(call, "hasleader", 0, &value) && slice_eq_str(value, "true") &&
-        server_leader(api->server) == 0 && server_was_ready(api->server)) {
+    if (is_stream && api->lasting.is_stopping) {
+        return STATUS_STOPPED; /* it would hold the stop up */
+    }
+    if (rpc__needs_leader(call) && server_leader(api->server) == 0 &&
+        server_was_ready(api->server)) {
         return STATUS_NO_LEADER;
     }
     return STATUS_OK;
@@ -394,33 +397,6 @@ static void reply_source(struct rpc_call *rpc)
     count_handled(call, GRPC_OK);
     grpc_call_send_source(call, &pulled);
     grpc_call_finish(call, GRPC_OK, NULL);
-}
-
-/* A unary call asks for a leader only when it begins, as in etcd. */
-void rpc__lasting_begin(struct grpc_call *call, struct rpc_lasting *lasting, rpc_stop_fn *stop)
-{
-    struct slice value;
-    lasting->api = rpc__api(call);
-    lasting->stop = stop;
-    lasting->needs_leader = grpc_call_method(call)->kind != GRPC_UNARY &&
-                            grpc_call_metadata(call, "hasleader", 0, &value) &&
-                            slice_eq_str(value, "true");
-    if (lasting->needs_leader) {
-        rpc_watch_need_leader(lasting->api->watch, true);
-    }
-    list_init(&lasting->link);
-    list_add_tail(&lasting->api->lasting, &lasting->link);
-}
-
-void rpc__lasting_end(struct rpc_lasting *lasting)
-{
-    if (lasting->link.next != NULL) {
-        list_del(&lasting->link);
-    }
-    if (lasting->needs_leader) {
-        lasting->needs_leader = false;
-        rpc_watch_need_leader(lasting->api->watch, false);
-    }
 }
 
 /* ---- unary calls ---------------------------------------------------------------------------- */

@@ -32,7 +32,8 @@ const struct rpc_method *rpc__method(const struct grpc_call *call);
 struct rpc_counters *rpc__counters(const struct grpc_call *call);
 
 /* The call's first event: counts it as started, and checks the metadata that every call may carry
- * (client-api-version, hasleader). Not STATUS_OK: for rpc__finish_status(). */
+ * (client-api-version, hasleader); no stream begins during a stop. Not STATUS_OK: for
+ * rpc__finish_status(). */
 enum status rpc__start(struct grpc_call *call);
 /* Counts a message received and decodes it into `arena`. False: the call has been finished with
  * grpc-go's words. */
@@ -48,10 +49,10 @@ void rpc__reply(struct grpc_call *call, struct slice message);
 #define SNAPSHOT_STREAMS_MAX 16
 extern const struct grpc_handler rpc__snapshot_handler;
 
-/* A call that may go on for ever: when the process is about to stop (STATUS_STOPPED), and for a
- * stream that asked for a leader (hasleader) when there has been none for a while
- * (STATUS_NO_LEADER), stop() is called, which ends it or sees to it that it ends. Embed; zeroed is
- * as good as ended. */
+/* rpc_lasting.c: a call that may go on for ever: when the process is about to stop
+ * (STATUS_STOPPED), and for a stream that asked for a leader (hasleader) when there has been none
+ * for a while (STATUS_NO_LEADER), stop() is called, which ends it or sees to it that it ends.
+ * Embed; zeroed is as good as ended. */
 struct rpc_lasting;
 typedef void rpc_stop_fn(struct rpc_lasting *lasting, enum status why);
 struct rpc_lasting {
@@ -62,6 +63,8 @@ struct rpc_lasting {
 };
 void rpc__lasting_begin(struct grpc_call *call, struct rpc_lasting *lasting, rpc_stop_fn *stop);
 void rpc__lasting_end(struct rpc_lasting *lasting);
+/* Its metadata say that it is to be served only while the member knows a leader. */
+bool rpc__needs_leader(const struct grpc_call *call);
 
 /* rpc_lock.c, rpc_election.c, rpc_observe.c */
 extern const struct grpc_handler rpc__lock_handler, rpc__unlock_handler;

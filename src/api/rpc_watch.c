@@ -21,19 +21,12 @@
 #define COPY_MAX ((size_t)4096)
 _Static_assert(COPY_MAX <= GRPC_ROOM_MAX && COPY_MAX <= CONFIG_GRPC_OVERHEAD,
                "a small message has room, and is not cut into fragments");
-/* So many election timeouts without a leader, one after the other, end the streams that asked for
- * one (etcd's maxNoLeaderCnt). */
-#define LEADERLESS_MAX 3
 /* RFC 9218: before replies in bulk. */
 #define WATCH_URGENCY 2
 
 struct rpc_watch {
     struct api *api;
     struct list calls;
-    bool is_stopping;
-    size_t need_leader; /* calls that asked for one */
-    unsigned leaderless;
-    struct timer leader_timer;
     size_t fragment_max;
     struct metric *pending;
     struct arena arena;               /* one request */
@@ -50,7 +43,7 @@ struct watch_call {
     struct watch_stream *stream;
     struct list link; /* rpc_watch.calls */
     struct timer tick;
-    bool needs_leader;
+    struct rpc_lasting lasting;
     uint64_t unsent; /* events sent since the stream's output was empty */
 };
 
@@ -71,7 +64,7 @@ static void forget(struct watch_call *w)
     timer_stop(watch->api->options.loop, &w->tick);
     watch_stream_close(&w->stream);
     list_del(&w->link);
-    watch->need_leader -= w->needs_leader;
+    rpc__lasting_end(&w->lasting);
     mem_free(w);
 }
 
@@ -357,32 +350,16 @@ static void on_message(struct grpc_call *call, struct slice bytes)
 
 /* ---- a call's life -------------------------------------------------------------------------- */
 
-static void leader_timer_start(struct rpc_watch *watch)
+static void on_stop(struct rpc_lasting *lasting, enum status why)
 {
-    const struct config *config = watch->api->config;
-    struct loop *loop = watch->api->options.loop;
-    timer_start(loop, &watch->leader_timer,
-                loop_now(loop) + config->election_ticks * config->heartbeat_ms * NS_PER_MS);
-}
-
-void rpc_watch_need_leader(struct rpc_watch *watch, bool is_more)
-{
-    ASSERT(is_more || watch->need_leader > 0);
-    watch->need_leader = is_more ? watch->need_leader + 1 : watch->need_leader - 1;
-    if (is_more && !timer_running(&watch->leader_timer)) {
-        watch->leaderless = 0;
-        leader_timer_start(watch);
-    }
+    const struct status_row *row = status_row(why);
+    end(CONTAINER_OF(lasting, struct watch_call, lasting), row->code, row->text);
 }
 
 static void on_start(struct grpc_call *call)
 {
     struct rpc_watch *watch = rpc__api(call)->watch;
-    struct slice value;
     enum status status = rpc__start(call);
-    if (status == STATUS_OK && watch->is_stopping) {
-        status = STATUS_STOPPED; /* it would hold the stop up */
-    }
     if (status != STATUS_OK) {
         rpc__finish_status(call, status);
         return;
@@ -391,11 +368,7 @@ static void on_start(struct grpc_call *call)
     w->watch = watch;
     w->call = call;
     w->stream = watch_stream_open(server_watch_hub(watch->api->server), &watch_sink, w);
-    w->needs_leader =
-        grpc_call_metadata(call, "hasleader", 0, &value) && slice_eq_str(value, "true");
-    if (w->needs_leader) {
-        rpc_watch_need_leader(watch, true);
-    }
+    rpc__lasting_begin(call, &w->lasting, on_stop);
     timer_init(&w->tick, on_tick);
     list_add_tail(&watch->calls, &w->link);
     grpc_call_set_data(call, w);
@@ -424,31 +397,6 @@ const struct grpc_handler rpc__watch_handler = {
 
 /* ---- all calls ------------------------------------------------------------------------------ */
 
-static void on_leader_timer(struct timer *timer)
-{
-    struct rpc_watch *watch = CONTAINER_OF(timer, struct rpc_watch, leader_timer);
-    bool has_leader = server_leader(watch->api->server) != 0;
-    watch->leaderless = has_leader ? 0 : watch->leaderless + 1;
-    if (watch->leaderless >= LEADERLESS_MAX) {
-        LIST_FOR_EACH (&watch->calls, link) {
-            struct watch_call *w = CONTAINER_OF(link, struct watch_call, link);
-            if (w->needs_leader) {
-                const struct status_row *row = status_row(STATUS_NO_LEADER);
-                end(w, row->code, row->text);
-            }
-        }
-        LIST_FOR_EACH (&watch->api->lasting, link) {
-            struct rpc_lasting *lasting = CONTAINER_OF(link, struct rpc_lasting, link);
-            if (lasting->needs_leader) {
-                lasting->stop(lasting, STATUS_NO_LEADER);
-            }
-        }
-    }
-    if (watch->need_leader > 0) {
-        leader_timer_start(watch);
-    }
-}
-
 static void collect(void *ctx)
 {
     struct rpc_watch *watch = ctx;
@@ -466,22 +414,11 @@ struct rpc_watch *rpc_watch_new(struct api *api)
     watch->api = api;
     watch->fragment_max = (size_t)api->config->max_request_bytes + CONFIG_GRPC_OVERHEAD;
     list_init(&watch->calls);
-    timer_init(&watch->leader_timer, on_leader_timer);
     arena_init(&watch->arena);
     watch->pending = metrics_gauge(api->options.metrics, "etcd_debugging_mvcc_pending_events_total",
                                    "Total number of pending events to be sent.", "");
     metrics_on_collect(api->options.metrics, collect, watch);
     return watch;
-}
-
-/* Compatibility: etcd stops at once, whoever watches; clients find the next member. */
-void rpc_watch_stop(struct rpc_watch *watch)
-{
-    const struct status_row *row = status_row(STATUS_STOPPED);
-    watch->is_stopping = true;
-    LIST_FOR_EACH (&watch->calls, link) {
-        end(CONTAINER_OF(link, struct watch_call, link), row->code, row->text);
-    }
 }
 
 void rpc_watch_free(struct rpc_watch **out)
@@ -491,7 +428,6 @@ void rpc_watch_free(struct rpc_watch **out)
         return;
     }
     ASSERT(list_empty(&watch->calls));
-    timer_stop(watch->api->options.loop, &watch->leader_timer);
     arena_fini(&watch->arena);
     buf_fini(&watch->header.bytes);
     buf_fini(&watch->head);
