@@ -65,8 +65,7 @@ void rpc__lasting_begin(struct grpc_call *call, struct rpc_lasting *lasting, rpc
     struct rpc_lastings *all = &api->lasting;
     lasting->api = api;
     lasting->stop = stop;
-    lasting->needs_leader =
-        grpc_call_method(call)->kind != GRPC_UNARY && rpc__needs_leader(call);
+    lasting->needs_leader = grpc_call_method(call)->kind != GRPC_UNARY && rpc__needs_leader(call);
     list_init(&lasting->link);
     list_add_tail(&all->calls, &lasting->link);
     all->need_leader += lasting->needs_leader;

@@ -275,6 +275,38 @@ static void unary(struct world *w, const char *path, struct slice request)
     turn_until(w, &done);
 }
 
+/* Ends them, and no other begins: it would hold the stop up. */
+TEST(rpc_watch, a_stop_ends_all_streams_and_none_begins_during_it)
+{
+    static const struct {
+        const char *path;
+        const char *message;
+    } rows[] = {{"/etcdserverpb.Watch/Watch", "\x0a\x03\x0a\x01k"},
+                {"/etcdserverpb.Lease/LeaseKeepAlive", "\x08\x05"},
+                {"/v3electionpb.Election/Observe", "\x0a\x01k"}};
+    struct world *w = world_new();
+    for (unsigned is_late = 0; is_late < 2; is_late++) {
+        struct client clients[ARRAY_LEN(rows)] = {0};
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+            clients[i].world = w;
+            clients[i].stream = grpc_stream_open(w->conn, rows[i].path, NULL, 0, UINT64_MAX,
+                                                 &client_handler, &clients[i]);
+            grpc_stream_send(clients[i].stream, slice_str(rows[i].message));
+        }
+        if (!is_late) {
+            turn_for(w, 100);
+            api_stop(w->api);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+            turn_until(w, &clients[i].is_ended);
+            assert_int_equal(clients[i].status, GRPC_UNAVAILABLE);
+            assert_string_equal(clients[i].text, "etcdserver: server stopped");
+            grpc_stream_free(&clients[i].stream);
+        }
+    }
+    world_free(w);
+}
+
 /* Streams of other services do the same. */
 TEST(rpc_watch, renewals_and_observers_that_need_a_leader_end_without_one)
 {

@@ -1,5 +1,5 @@
-/* Rows: written to the open batch; read from the batches, the newest first, and then from the pinned
- * tree. */
+/* Rows: written to the open batch; read from the batches, the newest first, and then from the
+ * pinned tree. */
 #include "base/mem.h"
 #include "storage/backend_priv.h"
 

@@ -22,17 +22,22 @@ static uint64_t rnd(uint64_t below)
     return (random_state >> 33) % below;
 }
 
-static struct backend *open_at(struct manual_env *manual, const char *path)
+static struct backend *open_on(struct manual_env *manual, struct disk *disk, const char *path)
 {
     struct backend *backend;
     struct errbuf why = {.text = ""};
     struct backend_options options = {
         .env = &manual->env, .path = path, .batch_limit = 50, .no_sync = true};
-    manual_env_init(manual, posix_disk());
+    manual_env_init(manual, disk);
     if (backend_open(&options, &backend, &why) != ERR_OK) {
         fail_msg("%s", why.text);
     }
     return backend;
+}
+
+static struct backend *open_at(struct manual_env *manual, const char *path)
+{
+    return open_on(manual, posix_disk(), path);
 }
 
 static char *new_path(void)
@@ -255,6 +260,45 @@ TEST(backend, who_asks_for_a_commit_from_inside_of_an_answer_makes_no_other_answ
     assert_true(is_done);
     assert_true(first.is_done);
     backend_close(&first.backend);
+    mem_free(path);
+}
+
+static uint64_t forgotten; /* bytes */
+
+static void count_forgotten(struct file *file, const uint8_t *base, uint64_t len)
+{
+    forgotten += len;
+    posix_disk()->ops->map_forget(file, base, len);
+}
+
+/* The clock stands still: only the rows count. */
+TEST(backend, many_rows_committed_do_not_stay_resident)
+{
+    enum { ROWS = 200000, SHORT = 1000 };
+    struct disk_ops ops = *posix_disk()->ops;
+    struct disk disk = {.ops = &ops};
+    struct manual_env manual;
+    bool is_done = false;
+    char *path = new_path();
+    ops.map_forget = count_forgotten;
+    struct backend *backend = open_on(&manual, &disk, path);
+    put_row(backend, 1, 0, false, "row");
+    manual_settle(&manual);
+    forgotten = 0;
+    int64_t rev = 2;
+    for (; rev < ROWS - SHORT; rev++) {
+        put_row(backend, rev, 0, false, "row");
+    }
+    backend_force_commit(backend, set_true, &is_done);
+    manual_settle(&manual);
+    assert_int_equal(forgotten, 0);
+    for (; rev < ROWS + SHORT; rev++) {
+        put_row(backend, rev, 0, false, "row");
+    }
+    backend_force_commit(backend, set_true, &is_done);
+    manual_settle(&manual);
+    assert_true(forgotten > 0);
+    backend_close(&backend);
     mem_free(path);
 }
 
