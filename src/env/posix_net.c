@@ -269,15 +269,24 @@ _Static_assert(sizeof(struct iov) == sizeof(struct iovec), "struct iov is struct
 _Static_assert(offsetof(struct iov, data) == offsetof(struct iovec, iov_base), "iov_base");
 _Static_assert(offsetof(struct iov, len) == offsetof(struct iovec, iov_len), "iov_len");
 
-static enum err writev_sock(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out)
+/* One piece is the rule, and needs no vector to be copied into the kernel. */
+static ssize_t send_some(int fd, const struct iov *iov, size_t count)
 {
+    if (count == 1) {
+        return send(fd, iov[0].data, iov[0].len, MSG_NOSIGNAL);
+    }
     struct msghdr message = {
         .msg_iov = (struct iovec *)(uintptr_t)iov,
         .msg_iovlen = count < IOV_MAX ? count : IOV_MAX,
     };
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+static enum err writev_sock(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out)
+{
     ssize_t put;
     do {
-        put = sendmsg(sock_of(sock)->fd, &message, MSG_NOSIGNAL);
+        put = send_some(sock_of(sock)->fd, iov, count);
     } while (put < 0 && errno == EINTR);
     if (put >= 0) {
         *n_out = (size_t)put;

@@ -475,8 +475,8 @@ TEST(server_lease, d4_many_that_run_out_together_go_within_a_second_and_in_slice
     do {
         loop_turn(w.loop, true);
         lessor_stats(w.server->lessor, &stats);
-        assert_true(last - stats.leases <= 512 / 2); /* each with a key */
-        assert_true(stats.ending <= 512 / 2);
+        assert_true(last - stats.leases <= 256 / 2); /* each with a key */
+        assert_true(stats.ending <= 256 / 2);
         began = began == 0 && stats.ending > 0 ? env_now_mono(w.env) : began;
         last = stats.leases;
     } while (stats.leases > 0);
