@@ -150,6 +150,7 @@ static void sock_ready(uv_poll_t *poll, int status, int events)
         return;
     }
     if ((events & UV_READABLE) != 0 && sock->want_read && !sock->is_closed) {
+        posix__heard(sock->net->env, sock);
         sock->handler->readable(&sock->sock, sock->ctx);
     }
     if ((events & UV_WRITABLE) != 0 && sock->want_write && !sock->is_closed) {
@@ -269,24 +270,15 @@ _Static_assert(sizeof(struct iov) == sizeof(struct iovec), "struct iov is struct
 _Static_assert(offsetof(struct iov, data) == offsetof(struct iovec, iov_base), "iov_base");
 _Static_assert(offsetof(struct iov, len) == offsetof(struct iovec, iov_len), "iov_len");
 
-/* One piece is the rule, and needs no vector to be copied into the kernel. */
-static ssize_t send_some(int fd, const struct iov *iov, size_t count)
+static enum err writev_sock(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out)
 {
-    if (count == 1) {
-        return send(fd, iov[0].data, iov[0].len, MSG_NOSIGNAL);
-    }
     struct msghdr message = {
         .msg_iov = (struct iovec *)(uintptr_t)iov,
         .msg_iovlen = count < IOV_MAX ? count : IOV_MAX,
     };
-    return sendmsg(fd, &message, MSG_NOSIGNAL);
-}
-
-static enum err writev_sock(struct sock *sock, const struct iov *iov, size_t count, size_t *n_out)
-{
     ssize_t put;
     do {
-        put = send_some(sock_of(sock)->fd, iov, count);
+        put = sendmsg(sock_of(sock)->fd, &message, MSG_NOSIGNAL);
     } while (put < 0 && errno == EINTR);
     if (put >= 0) {
         *n_out = (size_t)put;
