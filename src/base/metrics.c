@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Go's %g writes numbers of more digits than this before the point with an exponent. */
+#define EXPONENT_FROM 6
+
 struct series {
     char *labels;
     struct metric metric;       /* counters and gauges */
@@ -165,8 +168,44 @@ void metrics_escape(struct slice text, struct buf *out)
     }
 }
 
+/* What nearly all counters and gauges hold. Of a whole number below 2^53 every digit but the zeros
+ * at its end is needed: a shorter number is at least one away, and so another double. */
+static bool format_whole(double value, struct buf *out)
+{
+    if (!(value >= 0 && value < 9007199254740992.0) || signbit(value) != 0 ||
+        value != (double)(uint64_t)value) {
+        return false;
+    }
+    char text[20];
+    char *end = text + sizeof(text);
+    char *digits = end;
+    uint64_t left = (uint64_t)value;
+    do {
+        *--digits = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    size_t count = (size_t)(end - digits);
+    if (count <= EXPONENT_FROM) {
+        buf_append(out, digits, count);
+        return true;
+    }
+    while (end[-1] == '0') {
+        end--;
+    }
+    buf_append_byte(out, (uint8_t)digits[0]);
+    if (end - digits > 1) {
+        buf_append_byte(out, '.');
+        buf_append(out, digits + 1, (size_t)(end - digits) - 1);
+    }
+    buf_printf(out, "e+%02zu", count - 1);
+    return true;
+}
+
 void metrics_format_double(double value, struct buf *out)
 {
+    if (format_whole(value, out)) {
+        return;
+    }
     if (isnan(value)) {
         buf_append_str(out, "NaN");
         return;
@@ -184,7 +223,7 @@ void metrics_format_double(double value, struct buf *out)
         }
     }
     long exponent = strtol(strchr(text, 'e') + 1, NULL, 10);
-    if (exponent < -4 || exponent >= 6) {
+    if (exponent < -4 || exponent >= EXPONENT_FROM) {
         buf_append_str(out, text); /* Go prints 1e+06 where C's %g could print 1000000 */
         return;
     }
@@ -196,8 +235,16 @@ static void sample_write(struct buf *out, const char *name, const char *suffix, 
                          const char *extra, double value)
 {
     bool braces = labels[0] != '\0' || extra[0] != '\0';
-    buf_printf(out, "%s%s%s%s%s%s%s ", name, suffix, braces ? "{" : "", labels,
-               labels[0] != '\0' && extra[0] != '\0' ? "," : "", extra, braces ? "}" : "");
+    buf_append_str(out, name);
+    buf_append_str(out, suffix);
+    if (braces) {
+        buf_append_byte(out, '{');
+        buf_append_str(out, labels);
+        buf_append_str(out, labels[0] != '\0' && extra[0] != '\0' ? "," : "");
+        buf_append_str(out, extra);
+        buf_append_byte(out, '}');
+    }
+    buf_append_byte(out, ' ');
     metrics_format_double(value, out);
     buf_append_byte(out, '\n');
 }

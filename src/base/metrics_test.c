@@ -3,6 +3,8 @@
 #include "unit.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 TEST(metrics, numbers_look_as_go_prints_them)
 {
@@ -21,6 +23,19 @@ TEST(metrics, numbers_look_as_go_prints_them)
         {1000000, "1e+06"},
         {1048576, "1.048576e+06"},
         {2147483648, "2.147483648e+09"},
+        {999999, "999999"},
+        {1000001, "1.000001e+06"},
+        {1234000, "1.234e+06"},
+        {20000000, "2e+07"},
+        {9007199254740991, "9.007199254740991e+15"},
+        {9007199254740992, "9.007199254740992e+15"},
+        {18014398509481988, "1.8014398509481988e+16"},
+        {1e22, "1e+22"},
+        {-0.0, "-0"},
+        {-1000000, "-1e+06"},
+        {123456.5, "123456.5"},
+        {999999.5, "999999.5"},
+        {1000000.5, "1.0000005e+06"},
         {1.5, "1.5"},
         {0.1 + 0.2, "0.30000000000000004"},
         {INFINITY, "+Inf"},
@@ -31,6 +46,30 @@ TEST(metrics, numbers_look_as_go_prints_them)
         struct buf out = {0};
         metrics_format_double(cases[i].value, &out);
         assert_string_equal(buf_cstr(&out), cases[i].text);
+        buf_fini(&out);
+    }
+}
+
+/* Of all digits that a whole number below 2^53 has, no fewer would do. */
+TEST(metrics, whole_numbers_come_back_and_in_no_more_digits_than_they_need)
+{
+    uint64_t seed = 1;
+    for (unsigned i = 0; i < 200000; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        double value = (double)(seed >> (11 + seed % 53));
+        struct buf out = {0};
+        metrics_format_double(value, &out);
+        const char *text = buf_cstr(&out);
+        assert_true(strtod(text, NULL) == value);
+        char shorter[64];
+        int digits = 0;
+        for (const char *at = text; *at != 0 && *at != 'e'; at++) {
+            digits += *at != '.';
+        }
+        if (strchr(text, 'e') != NULL && digits > 1) {
+            snprintf(shorter, sizeof(shorter), "%.*e", digits - 2, value);
+            assert_true(strtod(shorter, NULL) != value);
+        }
         buf_fini(&out);
     }
 }

@@ -4,7 +4,9 @@
 #include "env/posix_priv.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -15,9 +17,15 @@
     (80 * NS_PER_US) /* on average: events come so fast that sleeping is slower */
 /* A look that takes longer was another process's turn on this processor: yielding to it costs a
  * slice of its time, milliseconds, where being woken up would not. So there is no spinning for a
- * while. */
+ * while. For a client that is alone only what is longer than the wal's own thread works between two
+ * of its sleeps, because it is what we wait for. */
 #define CROWDED_NS (100 * NS_PER_US)
+#define CROWDED_ALONE_NS NS_PER_MS
 #define CROWDED_REST_NS (500 * NS_PER_MS)
+#define ALONE_NS (10 * NS_PER_MS) /* heard of nobody else for so long: a lone client */
+#define NAP_MIN_NS (20 * NS_PER_US)
+#define NAP_LATE_MAX_NS (200 * NS_PER_US)
+#define TIMER_SLACK_NS 1000            /* the system's own is 50 us, as much as a nap */
 #define PAUSE_COUNTED_MAX_NS NS_PER_MS /* of one pause: a single long one ends the spinning */
 
 static struct posix_env *posix_of(struct env *env)
@@ -138,6 +146,40 @@ static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
     ASSERT(failed == 0);
 }
 
+/* Sleeps until shortly before a quick job is expected back, or `until`: waking up takes its time,
+ * which is learnt. */
+static void nap(struct posix_env *env, mono_ns until)
+{
+    mono_ns wake_at = posix__executors_nap_until(env);
+    wake_at = wake_at < until ? wake_at : until;
+    if (wake_at < posix__now() + env->nap_late_ns + NAP_MIN_NS) {
+        return;
+    }
+    uv_run(&env->uv, UV_RUN_NOWAIT); /* tells epoll what is waited for */
+    mono_ns start = posix__now();
+    wake_at -= env->nap_late_ns;
+    if (env->is_awake || wake_at <= start) {
+        return;
+    }
+    struct pollfd events = {.fd = uv_backend_fd(&env->uv), .events = POLLIN};
+    struct timespec wait = {.tv_sec = (time_t)((wake_at - start) / NS_PER_SEC),
+                            .tv_nsec = (long)((wake_at - start) % NS_PER_SEC)};
+    if (ppoll(&events, 1, &wait, NULL) == 0) {
+        mono_ns now = posix__now();
+        uint64_t late_ns = now > wake_at ? now - wake_at : 0;
+        late_ns = late_ns < NAP_LATE_MAX_NS ? late_ns : NAP_LATE_MAX_NS;
+        env->nap_late_ns = (env->nap_late_ns * 7 + late_ns) / 8;
+    }
+}
+
+void posix__heard(struct posix_env *env, const void *who)
+{
+    if (env->heard != who) {
+        env->heard = who;
+        env->several_until = env->env.woken_at + ALONE_NS;
+    }
+}
+
 /* Looks without sleeping while a quick job is about to come back, or the next request of a client
  * that has been answering at once, as long as this thread is idle most of the time: a busy one has
  * better use for its processor. */
@@ -146,7 +188,14 @@ static void spin(struct posix_env *env, mono_ns start, mono_ns until)
     if (env->waited_ns < 2 * env->worked_ns || start < env->crowded_until) {
         return;
     }
+    uint64_t crowded_ns = start < env->several_until ? CROWDED_NS : CROWDED_ALONE_NS;
     mono_ns spin_until = posix__executors_spin_until(env);
+    if (spin_until > start) {
+        nap(env, until);
+        if (env->is_awake) {
+            return;
+        }
+    }
     if (env->pause_ns < PAUSE_SHORT_NS && start + PAUSE_SHORT_NS > spin_until) {
         spin_until = start + PAUSE_SHORT_NS;
     }
@@ -157,7 +206,7 @@ static void spin(struct posix_env *env, mono_ns start, mono_ns until)
         return;
     }
     atomic_store(&env->is_looking, true);
-    mono_ns now = start;
+    mono_ns now = posix__now();
     while (!atomic_load(&env->has_done) && now < spin_until) {
         mono_ns before = now;
         uv_run(&env->uv, UV_RUN_NOWAIT);
@@ -166,7 +215,7 @@ static void spin(struct posix_env *env, mono_ns start, mono_ns until)
         }
         sched_yield();
         now = posix__now();
-        if (now - before > CROWDED_NS) {
+        if (now - before > crowded_ns) {
             env->crowded_until = now + CROWDED_REST_NS;
             break;
         }
@@ -186,7 +235,8 @@ static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
         return;
     }
     if (until != UINT64_MAX) {
-        arm_deadline(env, until - start);
+        mono_ns now = posix__now();
+        arm_deadline(env, until > now ? until - now : 1);
     }
     uv_run(&env->uv, UV_RUN_ONCE);
     uv_timer_stop(&env->deadline);
@@ -265,6 +315,7 @@ struct env *posix_env_new(void)
         fatal("cannot start the event loop's wake-up: %s", uv_strerror(failed));
     }
     uv_timer_init(&env->uv, &env->deadline);
+    prctl(PR_SET_TIMERSLACK, (unsigned long)TIMER_SLACK_NS, 0, 0, 0); /* refused: longer naps */
     moment_init(env);
     posix__net_init(&env->net, env);
     env->env.net = &env->net.net;

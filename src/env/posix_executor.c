@@ -9,8 +9,9 @@
  *
  * Waking a processor that sleeps takes 30 us and more in a virtual machine, as long as a quarter
  * of a sync. So a loop that has nothing else to do looks for the completion of a job whose like
- * has been quick (a WAL append and its sync) instead of going to sleep: executor_bench shows the
- * difference. Only serial executors; a pool's jobs have no common length. */
+ * has been quick (a WAL append and its sync) instead of going to sleep, or sleeps only until it may
+ * be near: executor_bench shows the difference. Only serial executors; a pool's jobs have no common
+ * length. */
 #include "base/mem.h"
 #include "env/posix_priv.h"
 
@@ -44,6 +45,7 @@ struct posix_executor {
     size_t flying_count;  /* submitted, not yet done */
     mono_ns submitted_at; /* when flying_count left 0 */
     uint64_t trip_ns;     /* from submit to done, smoothed */
+    uint64_t spread_ns;   /* how far a trip is from that, smoothed */
     struct list reaped;   /* done() is being called for these, in order */
     unsigned reap_depth;
     bool is_closed; /* freed by whoever reaps */
@@ -156,7 +158,12 @@ static void count_done(struct posix_executor *executor)
     ASSERT(executor->flying_count > 0);
     if (--executor->flying_count == 0) {
         uint64_t trip_ns = posix__now() - executor->submitted_at;
-        executor->trip_ns = (executor->trip_ns * 7 + trip_ns) / 8;
+        uint64_t usual_ns = executor->trip_ns;
+        uint64_t off_ns = trip_ns > usual_ns ? trip_ns - usual_ns : usual_ns - trip_ns;
+        /* A single long trip must not make it look for long. */
+        off_ns = off_ns < usual_ns ? off_ns : usual_ns;
+        executor->spread_ns = (executor->spread_ns * 7 + off_ns) / 8;
+        executor->trip_ns = (usual_ns * 7 + trip_ns) / 8;
     }
 }
 
@@ -220,18 +227,36 @@ struct executor *posix__executor_new(struct env *base, const char *name, unsigne
     return &executor->executor;
 }
 
+static bool is_quick(const struct posix_executor *executor)
+{
+    return executor->flying_count > 0 && executor->thread_max == 1 &&
+           executor->trip_ns <= TRIP_QUICK_MAX_NS;
+}
+
 mono_ns posix__executors_spin_until(struct posix_env *env)
 {
     mono_ns until = 0;
     LIST_FOR_EACH (&env->executors, node) {
         const struct posix_executor *executor = CONTAINER_OF(node, struct posix_executor, link);
-        if (executor->flying_count > 0 && executor->thread_max == 1 &&
-            executor->trip_ns <= TRIP_QUICK_MAX_NS) {
+        if (is_quick(executor)) {
             mono_ns end = executor->submitted_at + 2 * executor->trip_ns;
             until = end > until ? end : until;
         }
     }
     return until;
+}
+
+mono_ns posix__executors_nap_until(struct posix_env *env)
+{
+    mono_ns until = UINT64_MAX;
+    LIST_FOR_EACH (&env->executors, node) {
+        const struct posix_executor *executor = CONTAINER_OF(node, struct posix_executor, link);
+        if (is_quick(executor) && executor->spread_ns < executor->trip_ns) {
+            mono_ns soonest = executor->submitted_at + executor->trip_ns - executor->spread_ns;
+            until = soonest < until ? soonest : until;
+        }
+    }
+    return until == UINT64_MAX ? 0 : until;
 }
 
 bool posix__executors_are_busy(struct posix_env *env)

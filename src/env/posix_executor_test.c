@@ -308,3 +308,81 @@ TEST(posix_executor, a_deadline_that_passes_before_the_poll_ends_it_all_the_same
     alarm(0);
     posix_env_free(&env);
 }
+
+/* ---- looking and napping --------------------------------------------------------------------- */
+
+static void take_some_time(struct job *job)
+{
+    struct timespec pause = {.tv_nsec = work_of(job)->number};
+    nanosleep(&pause, NULL);
+    note_run(job);
+}
+
+/* One job of `ns` at a time, as a lone client's puts are. */
+static void trips(struct world *world, struct work *work, unsigned count, int ns)
+{
+    for (unsigned i = 0; i < count; i++) {
+        world->done_count = 0;
+        atomic_store(&world->ran_count, 0);
+        work_init(work, world, ns);
+        work->job.run = take_some_time;
+        executor_submit(world->executor, &work->job);
+        poll_until_done(world, 1);
+        assert_int_equal(world->done[0], ns);
+    }
+}
+
+/* What the loop expects is wrong each time that the length changes. */
+TEST(posix_executor, jobs_that_are_shorter_and_longer_than_expected_come_back_all_the_same)
+{
+    static const int lengths[] = {100000, 1, 250000, 50000, 2000000, 1};
+    struct world world;
+    struct work work;
+    world_init(&world, 1);
+    alarm(60); /* a completion that nobody is told of fails here */
+    for (unsigned round = 0; round < 4; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+            trips(&world, &work, 25, lengths[i]);
+        }
+    }
+    alarm(0);
+    world_fini(&world);
+}
+
+static void wait_until_told(struct job *job)
+{
+    while (atomic_load(&work_of(job)->world->inside) == 0) {
+        sched_yield();
+    }
+    note_run(job);
+}
+
+TEST(posix_executor, a_deadline_and_a_wake_end_a_poll_that_expects_a_job)
+{
+    struct world world;
+    struct work work;
+    world_init(&world, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        trips(&world, &work, 20, 150000);
+        world.done_count = 0;
+        atomic_store(&world.inside, 0);
+        atomic_store(&world.ran_count, 0);
+        work_init(&work, &world, 7);
+        work.job.run = wait_until_told;
+        executor_submit(world.executor, &work.job);
+        alarm(30); /* a poll that only the job ends fails here */
+        mono_ns until = env_now_mono(world.env) + i * 10 * NS_PER_US;
+        while (env_now_mono(world.env) < until) {
+            env_poll(world.env, until);
+        }
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, wake_soon, world.env), 0);
+        env_poll(world.env, UINT64_MAX);
+        pthread_join(thread, NULL);
+        alarm(0);
+        assert_int_equal(world.done_count, 0);
+        atomic_store(&world.inside, 1);
+        poll_until_done(&world, 1);
+    }
+    world_fini(&world);
+}

@@ -52,6 +52,9 @@ struct posix_env {
     uint64_t worked_ns;
     mono_ns crowded_until; /* others want our processor: no spinning before */
     uint64_t pause_ns;     /* from having nothing to do to the next event, smoothed */
+    const void *heard;     /* the socket that had input last; only compared */
+    mono_ns several_until; /* more than one socket has been heard lately */
+    uint64_t nap_late_ns;  /* how late a nap ends, smoothed */
     /* A thread sets has_done when it has finished a job, and wakes the loop unless that looks
      * anyway; the loop clears is_looking before it looks for the last time. */
     atomic_bool has_done;
@@ -64,9 +67,14 @@ void posix__awake(struct posix_env *env);
 
 mono_ns posix__now(void);
 
+/* Input has come from there. After posix__awake(). */
+void posix__heard(struct posix_env *env, const void *who);
+
 struct executor *posix__executor_new(struct env *env, const char *name, unsigned threads);
 /* How long it pays to look for a completion without sleeping: a time, or 0 for not at all. */
 mono_ns posix__executors_spin_until(struct posix_env *env);
+/* When the first completion that it pays to look for may come; 0: there is none. */
+mono_ns posix__executors_nap_until(struct posix_env *env);
 /* Whether a completion is expected at all. */
 bool posix__executors_are_busy(struct posix_env *env);
 /* Calls done() for what the threads have finished. */

@@ -25,12 +25,17 @@ void reply_wrap(struct buf *out, size_t start, uint32_t number)
     pbwire_put_head(out->data + start, number, len);
 }
 
+static uint8_t *put_uint(uint8_t *at, uint32_t number, uint64_t value)
+{
+    return value == 0 ? at : pbwire_put_uint(at, number, value);
+}
+
 void reply_put_header(struct buf *out, uint32_t number, const struct reply_header *header)
 {
-    size_t start = out->len;
-    reply_put_uint(out, 1, header->cluster_id);
-    reply_put_uint(out, 2, header->member_id);
-    reply_put_uint(out, 3, (uint64_t)header->revision);
-    reply_put_uint(out, 4, header->raft_term);
-    reply_wrap(out, start, number);
+    uint8_t text[4 * (1 + PBWIRE_VARINT_MAX)]; /* each reply has one: nothing grows or moves */
+    uint8_t *end = put_uint(text, 1, header->cluster_id);
+    end = put_uint(end, 2, header->member_id);
+    end = put_uint(end, 3, (uint64_t)header->revision);
+    end = put_uint(end, 4, header->raft_term);
+    reply_put_bytes(out, number, slice_of(text, (size_t)(end - text)));
 }

@@ -374,6 +374,21 @@ static bool keeps_checkpoints(const struct server *server)
             (major > 3 || (major == 3 && minor >= 6)));
 }
 
+static void spend(struct server *server, uint64_t units)
+{
+    server->left.apply -= units < server->left.apply ? units : server->left.apply;
+}
+
+/* Besides what every entry costs: a million leases lie in memory far apart. */
+enum { GRANT_UNITS = 22, CHECKPOINT_UNITS = 15 };
+
+static void apply_checkpoints(struct server *server,
+                              const Etcdserverpb__LeaseCheckpointRequest *request)
+{
+    spend(server, CHECKPOINT_UNITS * request->n_checkpoints);
+    apply_lease_checkpoint(server->apply, request, keeps_checkpoints(server));
+}
+
 static enum status dispatch(struct server *server, enum request_kind kind, const void *message,
                             struct arena *arena, struct slice *reply)
 {
@@ -387,9 +402,10 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
     case REQUEST_ALARM:
         return apply_alarm(server->apply, message, arena, reply);
     case REQUEST_LEASE_GRANT:
+        spend(server, GRANT_UNITS);
         return apply_lease_grant(server->apply, message, arena, reply);
     case REQUEST_LEASE_CHECKPOINT:
-        apply_lease_checkpoint(server->apply, message, keeps_checkpoints(server));
+        apply_checkpoints(server, message);
         return STATUS_OK;
     case REQUEST_DELETE_RANGE: /* server_delete.c */
     case REQUEST_LEASE_REVOKE: /* there, too */
@@ -614,8 +630,7 @@ static void spend_entry(struct server *server, const struct raft_entry *entry)
 {
     enum { ENTRY_UNITS = 8, BYTES_PER_UNIT = 256 };
     uint64_t len = entry->payload == NULL ? 0 : entry->payload->len;
-    uint64_t units = ENTRY_UNITS + len / BYTES_PER_UNIT;
-    server->left.apply -= units < server->left.apply ? units : server->left.apply;
+    spend(server, ENTRY_UNITS + len / BYTES_PER_UNIT);
 }
 
 /* False: it is begun and goes on in the next turn. */
