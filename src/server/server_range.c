@@ -10,7 +10,8 @@
  * next. While no compaction waits, a slow client disturbs nobody and may take its time.
  *
  * What one turn may spend is shared by the sources that were asked in the last one, so that none
- * starves behind another whose connection comes first. */
+ * starves behind another whose connection comes first. It ends by units or by time, whichever comes
+ * first; while others ask, the time is short: a put takes three turns, and each would wait. */
 #include "server/server_priv.h"
 
 /* A reply up to this long is made whole: it takes less than a source's way through the layers. */
