@@ -133,7 +133,8 @@ static void tell_end(struct client_watch *watch, const Etcdserverpb__WatchRespon
     watch->fn(watch, &update, watch->ctx);
 }
 
-/* As clientv3's WatchResponse.Err(). */
+/* As clientv3's WatchResponse.Err(), which shows why a watch was never made as the server says it,
+ * and why one that was there ended as the text of a call's error. */
 static void tell_canceled(struct client_watch *watch, const Etcdserverpb__WatchResponse *response)
 {
     struct client_watcher *watcher = watch->watcher;
@@ -147,7 +148,11 @@ static void tell_canceled(struct client_watch *watch, const Etcdserverpb__WatchR
         status = GRPC_OUT_OF_RANGE;
         reason = "etcdserver: mvcc: required revision is a future revision";
     }
-    client__error_text(status, reason, false, &error);
+    if (response->created && reason == response->cancel_reason) {
+        buf_append_str(&error, reason);
+    } else {
+        client__error_text(status, reason, false, &error);
+    }
     const char *text = arena_strndup(&watcher->arena, (const char *)error.data, error.len);
     buf_fini(&error);
     tell_end(watch, response, status, text);

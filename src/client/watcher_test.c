@@ -488,8 +488,9 @@ TEST(watcher, what_the_server_cancels_ends_with_its_reason)
         const char *told;
     } cases[] = {
         {false, "", 5, "end 11 etcdserver: mvcc: required revision has been compacted;"},
-        {true, "mvcc: watcher range is empty", 0,
-         "end 9 rpc error: code = FailedPrecondition desc = mvcc: watcher range is empty;"},
+        {true, "mvcc: watcher range is empty", 0, "end 9 mvcc: watcher range is empty;"},
+        {false, "somebody else's reason", 0,
+         "end 9 rpc error: code = FailedPrecondition desc = somebody else's reason;"},
         {true, "etcdserver: permission denied", 0, "end 9 etcdserver: permission denied;"},
         {false, "", 0, "end 11 etcdserver: mvcc: required revision is a future revision;"},
     };

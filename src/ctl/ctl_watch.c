@@ -186,30 +186,47 @@ static const char *const *find_program(const char *const *words, size_t count, s
     return NULL;
 }
 
+/* What is watched: the first word, up to the second if there are just two. */
+static void take_keys(const char *const *keys, size_t count, struct watch_ask *out)
+{
+    out->key = count > 0 ? keys[0] : NULL;
+    out->range_end = count == 2 ? keys[1] : NULL;
+}
+
 /* `words` is everything behind "watch", flags and program included; `flags` the same, parsed.
- * NULL, or what is wrong. */
+ * NULL, or what is wrong. As in etcdctl, a line with a program is looked at less closely: a key of
+ * the environment stands before its own, and if there is none, start() says so. */
 static const char *parse_ask(const struct watch_run *run, const char *const *words, size_t count,
                              const struct pflag_set *flags, struct watch_ask *out)
 {
     size_t at = 0;
     size_t narg = pflag_narg(flags);
+    bool is_interactive = pflag_bool(run->call->flags, "interactive");
     const char *const *program = find_program(words, count, &at);
+    const char *keys[4];
+    size_t key_count = 0;
     if (program != NULL && at + 1 == count) {
         return BAD_NUMBER " (found separator --, but no commands)";
     }
     narg -= program == NULL ? 0 : count - at - 1;
-    if (run->env_key[0] != 0 && narg > 0) {
-        return BAD_NUMBER " (found conflicting environment key)";
+    if (!is_interactive || program == NULL) {
+        if (run->env_key[0] != 0 && narg > 0) {
+            return BAD_NUMBER " (found conflicting environment key)";
+        }
+        if (run->env_key[0] == 0 && narg == 0) {
+            return BAD_NUMBER;
+        }
     }
     if (run->env_key[0] != 0) {
-        out->key = run->env_key;
-        out->range_end = run->env_range[0] != 0 ? run->env_range : NULL;
-    } else if (narg == 0) {
-        return BAD_NUMBER;
-    } else {
-        out->key = pflag_arg(flags, 0);
-        out->range_end = narg == 2 ? pflag_arg(flags, 1) : NULL;
+        keys[key_count++] = run->env_key;
+        if (run->env_range[0] != 0) {
+            keys[key_count++] = run->env_range;
+        }
     }
+    for (size_t i = 0; i < narg && key_count < ARRAY_LEN(keys); i++) {
+        keys[key_count++] = pflag_arg(flags, i);
+    }
+    take_keys(keys, key_count, out);
     if (program != NULL) {
         size_t program_len = count - at - 1;
         const char **argv = arena_alloc(&run->ctl->arena, (program_len + 1) * sizeof(*argv));
@@ -227,6 +244,9 @@ static const char *parse_ask(const struct watch_run *run, const char *const *wor
 /* NULL, or what is wrong. */
 static const char *start(struct watch_run *run, const struct watch_ask *ask)
 {
+    if (ask->key == NULL) {
+        return BAD_NUMBER;
+    }
     struct client_watch_options options = {
         .key = slice_str(ask->key),
         .start_revision = ask->revision,

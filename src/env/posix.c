@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RECENT_NS (2 * NS_PER_MS)
 #define PAUSE_SHORT_NS                                                                             \
@@ -82,10 +84,54 @@ static void async_woken(uv_async_t *async)
     posix__executors_reap(env);
 }
 
+static void moment_came(uv_poll_t *poll, int status, int events)
+{
+    struct posix_env *env = CONTAINER_OF(poll, struct posix_env, moment);
+    uint64_t count;
+    UNUSED(status);
+    UNUSED(events);
+    posix__awake(env);
+    env->has_moment = false;
+    ssize_t got = read(env->moment_fd, &count, sizeof(count));
+    UNUSED(got); /* it has come; nobody needs to know how often */
+}
+
+/* 0: never. */
+static bool moment_set(struct posix_env *env, long wait_ns)
+{
+    struct itimerspec moment = {.it_value = {.tv_nsec = wait_ns}};
+    bool is_set = env->moment_fd >= 0 && timerfd_settime(env->moment_fd, 0, &moment, NULL) == 0;
+    env->has_moment = is_set && wait_ns > 0;
+    return is_set;
+}
+
+/* Where this cannot be had (no descriptors are left), a millisecond will have to do. */
+static void moment_init(struct posix_env *env)
+{
+    env->moment_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (env->moment_fd >= 0) {
+        int failed = uv_poll_init(&env->uv, &env->moment, env->moment_fd);
+        ASSERT(failed == 0);
+        failed = uv_poll_start(&env->moment, UV_READABLE, moment_came);
+        ASSERT(failed == 0);
+    }
+}
+
+static void moment_fini(struct posix_env *env)
+{
+    if (env->moment_fd >= 0) {
+        uv_close((uv_handle_t *)&env->moment, NULL);
+        close(env->moment_fd);
+    }
+}
+
 /* libuv counts in milliseconds: rounds up, so that the poll does not end before `until` and the
- * loop does not spin through the last fraction. */
+ * loop does not spin through the last fraction. A wait for less is for a moment that matters. */
 static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
 {
+    if (wait_ns < NS_PER_MS && moment_set(env, (long)wait_ns)) {
+        return;
+    }
     uint64_t wait_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
     uv_update_time(&env->uv);
     int failed = uv_timer_start(&env->deadline, deadline_passed, wait_ms, 0);
@@ -144,6 +190,9 @@ static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
     }
     uv_run(&env->uv, UV_RUN_ONCE);
     uv_timer_stop(&env->deadline);
+    if (env->has_moment) { /* else it would wake a later poll for nothing */
+        moment_set(env, 0);
+    }
 }
 
 /* Only pauses in which nothing but the network could end: a job's length is its own. */
@@ -216,6 +265,7 @@ struct env *posix_env_new(void)
         fatal("cannot start the event loop's wake-up: %s", uv_strerror(failed));
     }
     uv_timer_init(&env->uv, &env->deadline);
+    moment_init(env);
     posix__net_init(&env->net, env);
     env->env.net = &env->net.net;
     env->env.pool = env_executor_new(&env->env, "pool", POSIX_POOL_THREADS);
@@ -238,6 +288,7 @@ void posix_env_free(struct env **base)
         uv_close((uv_handle_t *)&env->signals[i].handle, NULL);
     }
     uv_close((uv_handle_t *)&env->deadline, NULL);
+    moment_fini(env);
     uv_close((uv_handle_t *)&env->async, NULL);
     uv_run(&env->uv, UV_RUN_DEFAULT);
     int failed = uv_loop_close(&env->uv);

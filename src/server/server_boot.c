@@ -171,6 +171,7 @@ static FALLIBLE open_log(struct boot *boot)
 {
     struct wal_config config = {
         .env = boot->server->options.env,
+        .loop = boot->server->loop,
         .dir = config_wal_dir(boot->config),
         .unsafe_no_fsync = boot->config->unsafe_no_fsync,
         .synced = server_metrics_wal_synced,

@@ -16,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define LEASES 12
 #define KEYS 20
 #define TTL_MIN 2
+#define CHECK_STRIDE 8 /* steps between two looks at everything, which cost more than a step */
 #define GRACE NS_PER_SEC
 
 struct entry {
@@ -467,9 +468,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         world_free(world);
         return 0;
     }
-    for (data++, size--; size >= 3; data += 3, size -= 3) {
+    data++;
+    size--;
+    for (unsigned n = 0; size >= 3; n++, data += 3, size -= 3) {
         step(world, data[0], data[1], data[2]);
-        SLOW_ASSERT((lessor_check(world->lessor), true));
+        if (n % CHECK_STRIDE == 0) {
+            lessor_check(world->lessor);
+        }
     }
     check_all(world);
     do_restart(world);

@@ -272,7 +272,7 @@ static void check_all(struct world *world)
     ASSERT(mvcc_revision(world->store) == world->model.revision);
     ASSERT(mvcc_compact_revision(world->store) == world->model.compact);
     int64_t first = world->model.compact < 1 ? 1 : world->model.compact;
-    int64_t stride = 1 + (world->model.revision - first) / 40;
+    int64_t stride = 1 + (world->model.revision - first) / 10;
     for (int64_t at = world->model.revision; at >= first; at -= stride) {
         check_range(world, &all, at, false);
     }

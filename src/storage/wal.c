@@ -2,6 +2,7 @@
  *
  *   loop thread                          the wal's executor (one thread)
  *   wal_append: queue
+ *   go_on: wait for company (wal_gather.h), or
  *   start: queue -> job, submit  ----->  encode, pwrite, fdatasync, perhaps cut
  *   done: next job, then done()s <-----
  *
@@ -24,6 +25,8 @@
 #include "base/failpoint.h"
 #include "base/mem.h"
 #include "codec/pbwire.h"
+#include "env/loop.h"
+#include "storage/wal_gather.h"
 
 #define WAL_MAGIC 0x77616c31u
 /* A batch larger than this leaves in several writes, still with one sync: memory stays bounded. */
@@ -71,6 +74,7 @@ struct spare {
 struct wal_job {
     struct job job;
     struct list writes;
+    size_t entry_count;        /* of the writes */
     struct file *spare;        /* in: for the next cut; out: NULL when it was used */
     struct open_segment *cuts; /* out: segments begun */
     size_t cut_count;
@@ -93,7 +97,11 @@ struct wal {
     wal_space_fn *space_changed;
     void *ctx; /* of both */
 
-    struct list queue; /* writes that wait for the job in flight */
+    struct list queue; /* writes that wait for the job in flight, or for company */
+    size_t queued;     /* entries of those */
+    struct loop *loop; /* NULL: nothing waits for company */
+    struct timer gathered;
+    struct gather gather;
     bool has_deferred;
     struct raft_hard_state deferred;
     struct open_segment *segments; /* locked ones; the last is the tail */
@@ -473,10 +481,34 @@ static void start(struct wal *wal)
     ASSERT(!list_empty(&wal->queue));
     struct wal_job *job = &wal->job;
     list_splice(&job->writes, &wal->queue);
+    job->entry_count = wal->queued;
+    if (wal->loop != NULL) {
+        timer_stop(wal->loop, &wal->gathered);
+        gather_begun(&wal->gather);
+    }
+    wal->queued = 0;
     job->spare = wal->spare;
     wal->spare = NULL;
     wal->is_running = true;
     executor_submit(wal->executor, &job->job);
+}
+
+/* Something queues and nothing is in flight. */
+static void go_on(struct wal *wal)
+{
+    mono_ns until =
+        wal->loop == NULL ? 0 : gather_wait(&wal->gather, env_now_mono(wal->env), wal->queued);
+    if (until == 0) {
+        start(wal);
+    } else if (!timer_running(&wal->gathered)) {
+        wal->stats.gathers++;
+        timer_start(wal->loop, &wal->gathered, until);
+    }
+}
+
+static void gathered(struct timer *timer)
+{
+    start(CONTAINER_OF(timer, struct wal, gathered));
 }
 
 /* Takes over what the job did and forgets it; *finished gets its writes. */
@@ -516,6 +548,9 @@ static void done(struct job *base)
     uint64_t sync_ns = job->sync_ns;
     uint64_t bytes = job->bytes;
     size_t sync_count = job->sync_count;
+    if (wal->loop != NULL && sync_count == 1) {
+        gather_synced(&wal->gather, env_now_mono(wal->env), sync_ns, job->entry_count, wal->queued);
+    }
     collect(wal, &finished);
     job->sync_ns = 0;
     job->bytes = 0;
@@ -523,7 +558,7 @@ static void done(struct job *base)
     prepare_soon(wal);
     tell_space(wal);
     if (!list_empty(&wal->queue)) { /* the disk first, then those who waited for it */
-        start(wal);
+        go_on(wal);
     }
     if (wal->synced != NULL && sync_count > 0) {
         wal->synced(sync_ns, bytes, wal->ctx);
@@ -542,13 +577,17 @@ void wal_append(struct wal *wal, struct wal_write *write)
     ASSERT(write->entry_count == 0 || write->entries != NULL);
     SLOW_ASSERT(write->snapshot == NULL || write->snapshot->index > 0);
     list_add_tail(&wal->queue, &write->link);
+    wal->queued += write->entry_count;
     if (wal->has_deferred && !write->has_hard_state) { /* else it brings a newer one */
         write->has_hard_state = true;
         write->hard_state = wal->deferred;
     }
     wal->has_deferred = false;
+    if (wal->gather.awaited > 0) {
+        gather_arrived(&wal->gather, env_now_mono(wal->env), write->entry_count);
+    }
     if (!wal->is_running) {
-        start(wal);
+        go_on(wal);
     }
 }
 
@@ -791,6 +830,9 @@ FALLIBLE wal_open(const struct wal_config *config, struct wal_position start_at,
     wal->synced = config->synced;
     wal->space_changed = config->space_changed;
     wal->ctx = config->ctx;
+    wal->loop = config->loop;
+    timer_init(&wal->gathered, gathered);
+    gather_init(&wal->gather);
     list_init(&wal->queue);
     list_init(&wal->job.writes);
     list_init(&wal->job.job.link);
@@ -860,7 +902,7 @@ void wal_check(const struct wal *wal)
     }
     if (!wal->is_running) {
         ASSERT(wal->tail.offset <= wal->tail.room);
-        ASSERT(list_empty(&wal->queue));
+        ASSERT(list_empty(&wal->queue) || timer_running(&wal->gathered));
         ASSERT(list_empty(&wal->job.writes));
         ASSERT(wal->tail.file == wal->segments[wal->segment_count - 1].file);
         ASSERT(wal->tail.out.len == 0);

@@ -3,7 +3,8 @@
  * A wal is a directory of segment files, each a run of checksummed records (docs/formats/wal.md),
  * byte for byte etcd's. What one wal_append() holds becomes durable together with everything
  * appended before it: one write and one fdatasync. While a sync is in flight the next appends
- * gather and share the following one; there is no timer.
+ * gather and share the following one, which may wait a fraction of a sync for those who are about
+ * to come back (wal_gather.h).
  *
  * It is not a log store to read from while running: it is read once, at start. It does not know
  * snapshot files (snap.h); it holds the records that say which of them count.
@@ -105,7 +106,8 @@ enum wal_space {
 typedef void wal_space_fn(enum wal_space space, void *ctx);
 
 struct wal_config {
-    struct env *env; /* disk, executors and clock; env->pool may be NULL */
+    struct env *env;   /* disk, executors and clock; env->pool may be NULL */
+    struct loop *loop; /* where a sync may wait for company; NULL: it always begins at once */
     const char *dir;
     uint64_t segment_bytes;      /* 0: WAL_SEGMENT_BYTES */
     bool unsafe_no_fsync;        /* acknowledge without a sync; loses data on power failure */
@@ -174,6 +176,7 @@ struct wal_stats {
     uint64_t syncs;
     uint64_t bytes;   /* written, framing included */
     uint64_t appends; /* done */
+    uint64_t gathers; /* syncs that have waited for company */
     uint64_t cuts;
     uint64_t cuts_unprepared; /* the next segment was not preallocated in time */
 };

@@ -141,9 +141,37 @@ def interactive_runs_several_watches_and_refuses_what_it_does_not_know():
 
 
 @test
+def interactive_looks_less_closely_at_a_line_with_a_program():
+    server = Server(binary=which("etcd")).start()
+    for env, lines in (({}, ("watch -- x y", "watch --prefix -- x", "watch a b c -- echo hit")),
+                       ({"ETCDCTL_WATCH_KEY": "b"}, ("watch -- echo hit", "watch c -- echo hit", "watch a -- echo hit",
+                                                     "watch --prefix c -- x", "watch c d -- echo hit"))):
+        pair = both(server, "watch", "-i", pipe=True, env=env)
+        for one in pair:
+            for line in lines:
+                one.type(line + "\n")
+            one.until("Invalid command watch --prefix", name="err")
+            one.until("watch was canceled" if env else "bad number", name="err")
+        time.sleep(0.5)
+        for key in ("a", "b", "bb", "c"):
+            ctl(server, "put", key, "x")
+        for one in pair:
+            one.until("hit\n")
+        time.sleep(0.3)
+        for one in pair:
+            one.process.stdin.close()
+            equal(one.wait(), 3)
+        # Several watches are told of one put, in an order that nobody promises.
+        equal(sorted(pair[0].read().split("\n")), sorted(pair[1].read().split("\n")))
+        equal(sorted(pair[0].errors().split("\n")),
+              sorted(pair[1].errors().replace("Error reading", "error reading").split("\n")))
+    server.stop()
+
+
+@test
 def interactive_ends_when_a_watch_line_is_wrong():
     server = Server(binary=which("etcd")).start()
-    for line in ("watch a --", "watch --nosuch a"):
+    for line in ("watch a --", "watch --nosuch a", "watch --prefix"):
         ours = ctl(server, "watch", "-i", stdin=line + "\n", check=False)
         theirs = ctl(server, "watch", "-i", stdin=line + "\n", check=False, binary=which("etcdctl"))
         equal((ours[0], ours[2]), (theirs[0], theirs[2]), line)
