@@ -81,6 +81,47 @@ void mem_pages_free(void *ptr, size_t len)
     unmap(ptr, len);
 }
 
+/* Whole pages, however long those are. */
+static size_t mapped_len(size_t len)
+{
+    const size_t step = (size_t)64 << 10;
+    ASSERT(len <= SIZE_MAX - step);
+    return (len + step - 1) & ~(step - 1);
+}
+
+static void *mapping_resize(uint8_t *ptr, size_t old_len, size_t len)
+{
+    if (len <= old_len) {
+        unmap(ptr + len, old_len - len);
+        return ptr;
+    }
+    void *moved = mremap(ptr, old_len, len, MREMAP_MAYMOVE);
+    return must(moved == MAP_FAILED ? NULL : moved, len - old_len);
+}
+
+void *mem_resize(void *ptr, size_t old_len, size_t len)
+{
+    bool was_mapped = old_len >= MEM_LARGE;
+    bool is_mapped = len >= MEM_LARGE;
+    ASSERT((ptr == NULL) == (old_len == 0));
+    if (was_mapped && is_mapped) {
+        return mapping_resize(ptr, mapped_len(old_len), mapped_len(len));
+    }
+    if (!was_mapped && !is_mapped && len > 0) {
+        return mem_realloc(ptr, len);
+    }
+    void *other = len == 0 ? NULL : is_mapped ? map(mapped_len(len)) : mem_alloc(len);
+    if (old_len > 0 && len > 0) {
+        memcpy(other, ptr, old_len < len ? old_len : len);
+    }
+    if (was_mapped) {
+        unmap(ptr, mapped_len(old_len));
+    } else {
+        mem_free(ptr);
+    }
+    return other;
+}
+
 char *mem_strdup(const char *text)
 {
     return mem_dup(text, strlen(text) + 1);

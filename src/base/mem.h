@@ -19,6 +19,12 @@ __attribute__((malloc, alloc_size(1, 2), returns_nonnull)) void *mem_array(size_
 __attribute__((alloc_size(2), returns_nonnull)) void *mem_realloc(void *ptr, size_t len);
 void mem_free(void *ptr); /* safe on NULL */
 
+/* As mem_realloc(), for arrays that may become very large: from MEM_LARGE on they are mappings of
+ * their own, which the kernel moves, so that growing one copies nothing. Who has got memory here
+ * says how long it was when it asks again; `len` 0 frees it and returns NULL. */
+#define MEM_LARGE ((size_t)1 << 20)
+void *mem_resize(void *ptr, size_t old_len, size_t len);
+
 /* `len` zeroed bytes, a power of two and whole pages, at a multiple of `len`; from the system and
  * back to it, apart from the heap. For large blocks that live long: among small ones that come and
  * go, each would keep the holes around it from being given back. */

@@ -36,6 +36,42 @@ TEST(mem, an_arena_gives_large_requests_a_block_of_their_own)
     arena_fini(&arena);
 }
 
+/* Over the border between heap and mappings in both directions, and by steps inside of each. */
+TEST(mem, a_resized_array_keeps_what_fits_however_long_it_is)
+{
+    static const size_t lens[] = {1,
+                                  100,
+                                  MEM_LARGE - 1,
+                                  MEM_LARGE,
+                                  MEM_LARGE + 1,
+                                  3 * MEM_LARGE + 12345,
+                                  64 * MEM_LARGE,
+                                  2 * MEM_LARGE,
+                                  MEM_LARGE + 70000,
+                                  5 * MEM_LARGE,
+                                  1000,
+                                  MEM_LARGE,
+                                  10};
+    size_t old_len = 0;
+    uint8_t *array = mem_resize(NULL, 0, 0);
+    assert_null(array);
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        array = mem_resize(array, old_len, lens[i]);
+        size_t kept = old_len < lens[i] ? old_len : lens[i];
+        for (size_t at = 0; at < kept; at += 997) {
+            assert_int_equal(array[at], (at / 997) % 251);
+        }
+        for (size_t at = 0; at < lens[i]; at += 997) {
+            array[at] = (uint8_t)((at / 997) % 251);
+        }
+        old_len = lens[i];
+    }
+    assert_null(mem_resize(array, old_len, 0));
+    array = mem_resize(NULL, 0, 4 * MEM_LARGE);
+    array[4 * MEM_LARGE - 1] = 1;
+    assert_null(mem_resize(array, 4 * MEM_LARGE, 0));
+}
+
 TEST(mem, nothing_is_a_valid_size)
 {
     mem_free(mem_alloc(0));

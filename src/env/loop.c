@@ -174,6 +174,12 @@ mono_ns loop_now(const struct loop *loop)
     return loop->env->woken_at > loop->now ? loop->env->woken_at : loop->now;
 }
 
+uint64_t loop_turn_ns(const struct loop *loop)
+{
+    mono_ns now = env_now_mono(loop->env);
+    return now > loop->env->woken_at ? now - loop->env->woken_at : 0;
+}
+
 void timer_init(struct timer *timer, timer_fn *fn)
 {
     *timer = (struct timer){.fn = fn};

@@ -37,6 +37,10 @@ void loop_wake(struct loop *loop); /* any thread */
 
 /* The clock as of the end of the last poll; inside a poll's handlers, as of its waking up. */
 mono_ns loop_now(const struct loop *loop);
+/* How long this turn has held the loop by now. Large work that is cut by units of work asks, too,
+ * so that what makes a unit long (a cold cache, a page that has to come from the disk, a busy
+ * processor) ends the slice as well. In the simulator time stands still inside of a turn. */
+uint64_t loop_turn_ns(const struct loop *loop);
 
 struct timer;
 typedef void timer_fn(struct timer *timer);

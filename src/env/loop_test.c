@@ -366,6 +366,36 @@ static void slow_fired(struct timer *timer)
     sim_env_advance(current->env, 3 * NS_PER_MS);
 }
 
+struct asking_timer {
+    struct timer timer;
+    uint64_t turn_ns[2];
+};
+
+static void asks_for_the_turn(struct timer *timer)
+{
+    struct asking_timer *asking = CONTAINER_OF(timer, struct asking_timer, timer);
+    asking->turn_ns[0] = loop_turn_ns(current->loop);
+    sim_env_advance(current->env, 3 * NS_PER_MS);
+    asking->turn_ns[1] = loop_turn_ns(current->loop);
+}
+
+/* The wait before it does not count, and the next turn begins anew. */
+TEST(loop, a_turn_knows_how_long_it_has_been_going_on)
+{
+    struct world world;
+    struct asking_timer asking;
+    world_init(&world);
+    timer_init(&asking.timer, asks_for_the_turn);
+    for (unsigned i = 0; i < 2; i++) {
+        asking.turn_ns[0] = UINT64_MAX;
+        timer_start(world.loop, &asking.timer, loop_now(world.loop) + NS_PER_SEC);
+        loop_turn(world.loop, true);
+        assert_int_equal(asking.turn_ns[0], 0);
+        assert_int_equal(asking.turn_ns[1], 3 * NS_PER_MS);
+    }
+    world_fini(&world);
+}
+
 static void slow_done(struct job *job)
 {
     note("done");

@@ -251,6 +251,14 @@ static void measured(struct range *range)
     range->tail_len = tail.len;
 }
 
+/* How many keys a walk or a gathering may look at, so that it is known from the first row on
+ * whether they are many. */
+static uint64_t looked_at_max(const struct range *range)
+{
+    return range->is_sorted || range->is_filtered || range->total < range->limit ? range->total
+                                                                                 : range->limit;
+}
+
 /* The keys of the range are counted: what else has to be known? */
 static void counted(struct range *range, struct key_count total)
 {
@@ -260,6 +268,9 @@ static void counted(struct range *range, struct key_count total)
         return;
     }
     mvcc_read_rewind(&range->read, range->is_reverse);
+    if (range->is_sorted || range->is_filtered || range->request->keys_only) {
+        mvcc_read_expect(&range->read, looked_at_max(range));
+    }
     if (range->is_sorted) {
         range->stage = RANGE_GATHER;
         return;

@@ -16,6 +16,10 @@
 
 #include "codec/pb.h"
 
+/* Steps of a compaction in one turn: some 0.3 ms, and no more begin when the turn is that old. */
+#define COMPACT_STEPS 6
+#define COMPACT_NS (400 * NS_PER_US)
+
 /* ---- finishing ------------------------------------------------------------------------------ */
 
 void server__detach(struct server_request *request)
@@ -153,6 +157,7 @@ void server_submit(struct server *server, struct server_request *request)
     request->reply = SLICE_EMPTY;
     request->source = (struct reply_source){0};
     request->state = REQUEST_QUEUED;
+    server->asked_at = loop_now(server->loop);
     if (server->is_stopping) {
         server__finish(server, request, STATUS_STOPPED);
     } else if (request_is_write(request->kind)) {
@@ -198,6 +203,7 @@ static void turn_begin(struct server *server)
     server->left = server->per_turn;
     server->source_shares = server->source_askers;
     server->source_askers = 0;
+    server->sources_until = 0;
 }
 
 /* One read index is under way at a time; reads that come meanwhile share the next. */
@@ -381,6 +387,19 @@ void server__ready(struct server *server)
 
 /* ---- compaction ----------------------------------------------------------------------------- */
 
+/* Several steps a turn, as long as there is time. */
+static int compact_steps(struct server *server)
+{
+    int wait_ms = 0;
+    for (unsigned i = 0; i < COMPACT_STEPS && wait_ms == 0; i++) {
+        if (i > 0 && loop_turn_ns(server->loop) >= COMPACT_NS) {
+            break;
+        }
+        wait_ms = mvcc_compact_step(server->mvcc);
+    }
+    return wait_ms;
+}
+
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
@@ -388,7 +407,7 @@ static void on_compact_timer(struct timer *timer)
         timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
         return;
     }
-    int wait_ms = mvcc_compact_step(server->mvcc);
+    int wait_ms = compact_steps(server);
     if (wait_ms >= 0 && !server->is_stopping) {
         timer_start(server->loop, timer, loop_now(server->loop) + (uint64_t)wait_ms * NS_PER_MS);
     }

@@ -6,6 +6,9 @@
  * in the backlog (server_entry.c). The request cannot be given up meanwhile: it is read. */
 #include "server/server_priv.h"
 
+/* Between two looks at the clock: 100 keys. */
+#define STEP_UNITS ((uint64_t)1000)
+
 static void finish(struct server *server, enum status status, struct slice reply)
 {
     struct server_delete *delete = &server->deleting;
@@ -32,6 +35,31 @@ static void finish(struct server *server, enum status status, struct slice reply
     }
 }
 
+static bool keys_step(struct server *server, uint64_t *budget)
+{
+    struct server_delete *delete = &server->deleting;
+    return delete->is_revoke
+               ? apply_revoke_step(server->apply, delete->lease, &delete->is_suspended, budget)
+               : apply_delete_step(server->apply, &delete->work, budget);
+}
+
+/* As much as the turn has units and time for, and at least one step in each. */
+static bool keys_steps(struct server *server)
+{
+    bool is_done = false;
+    if (server->deleting.turn == server->turn && !server__has_time(server)) {
+        return false;
+    }
+    server->deleting.turn = server->turn;
+    do {
+        uint64_t units = server->left.apply < STEP_UNITS ? server->left.apply : STEP_UNITS;
+        uint64_t left = units;
+        is_done = keys_step(server, &left);
+        server->left.apply -= units - left;
+    } while (!is_done && server->left.apply > 0 && server__has_time(server));
+    return is_done;
+}
+
 bool server__delete_step(struct server *server)
 {
     struct server_delete *delete = &server->deleting;
@@ -39,11 +67,7 @@ bool server__delete_step(struct server *server)
     struct arena *arena = request != NULL ? request->arena : &server->scratch;
     struct slice reply = SLICE_EMPTY;
     ASSERT(delete->is_on);
-    bool is_done = delete->is_revoke
-                       ? apply_revoke_step(server->apply, delete->lease, &delete->is_suspended,
-                                           &server->left.apply)
-                       : apply_delete_step(server->apply, &delete->work, &server->left.apply);
-    if (!is_done) {
+    if (!keys_steps(server)) {
         if (request != NULL && request->state != REQUEST_WORKING) {
             request->state = REQUEST_WORKING;
             list_del(&request->link);

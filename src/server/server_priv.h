@@ -28,6 +28,13 @@
 #define SERVER_APPLY_UNITS ((uint64_t)10000)
 #define SERVER_READ_UNITS ((uint64_t)10000)
 #define SERVER_SOURCE_UNITS ((uint64_t)5000)
+/* Large work asks for the time, too. A turn that has taken so long gives it no more than the least
+ * that makes it go on; and to replies on their way out it gives so much, or less while others ask:
+ * who has asked within the last 10 ms will ask again, and be in the way of each slice. */
+#define SERVER_TURN_NS NS_PER_MS
+#define SERVER_SOURCE_NS (500 * NS_PER_US)
+#define SERVER_SOURCE_SHARED_NS (150 * NS_PER_US)
+#define SERVER_SHARED_NS (10 * NS_PER_MS)
 /* Changes of past transactions that a turn lets go of: some 0.1 ms. */
 #define SERVER_TIDY_ROWS 4096
 
@@ -65,6 +72,7 @@ struct server_delete {
     bool is_revoke;
     lease_id lease; /* whose keys go */
     bool is_suspended;
+    uint64_t turn; /* in which it was worked on last */
     mono_ns began;
 };
 
@@ -126,6 +134,8 @@ struct server {
     size_t source_askers;         /* sources asked in this turn */
     size_t source_shares;         /* in the last */
     size_t compact_commits;       /* the latter among them */
+    mono_ns asked_at;             /* when the last request came */
+    mono_ns sources_until;        /* for so long this turn works for sources */
     uint64_t read_context;        /* of the read index asked for */
     mono_ns read_asked;
     struct hook step_hook;
@@ -166,6 +176,12 @@ static inline bool server__is_alone(const struct server *server)
 static inline struct banner_member server__banner(const struct server *server)
 {
     return (struct banner_member){.member_id = server->member_id, .cluster_id = server->cluster_id};
+}
+
+/* May large work go on in this turn? */
+static inline bool server__has_time(const struct server *server)
+{
+    return loop_turn_ns(server->loop) < SERVER_TURN_NS;
 }
 
 /* server_boot.c */

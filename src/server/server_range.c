@@ -10,13 +10,16 @@
  * next. While no compaction waits, a slow client disturbs nobody and may take its time.
  *
  * What one turn may spend is shared by the sources that were asked in the last one, so that none
- * starves behind another whose connection comes first. */
+ * starves behind another whose connection comes first. It ends by units or by time, whichever comes
+ * first; while others ask, the time is short: a put takes three turns, and each would wait. */
 #include "server/server_priv.h"
 
 /* A reply up to this long is made whole: it takes less than a source's way through the layers. */
 #define WHOLE_MAX ((uint64_t)64 * 1024)
 /* The least that a source gets of a turn, so that many of them do not chop each other up. */
 #define SHARE_MIN ((uint64_t)64)
+/* Between two looks at the clock: some 10 rows, which are 10 pages when each lies in another. */
+#define STEP_UNITS ((uint64_t)256)
 /* 1 MiB in 10 s: much slower than any client that reads. */
 #define SOURCE_PACE_NS (10 * NS_PER_SEC)
 #define SOURCE_PACE_BYTES ((uint64_t)1 << 20)
@@ -49,22 +52,59 @@ static void turn_begin(struct server_range *job)
     server->source_askers++;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The clock runs from the first source that is asked in the turn. */
+static bool has_time(struct server *server)
+{
+    mono_ns now = env_now_mono(server->options.env);
+    if (server->sources_until == 0) {
+        uint64_t turn_ns = loop_turn_ns(server->loop);
+        bool is_shared = loop_now(server->loop) - server->asked_at < SERVER_SHARED_NS;
+        uint64_t slice_ns = is_shared ? SERVER_SOURCE_SHARED_NS : SERVER_SOURCE_NS;
+        uint64_t rest_ns = turn_ns < SERVER_TURN_NS ? SERVER_TURN_NS - turn_ns : 0;
+        server->sources_until = now + least(slice_ns, rest_ns);
+    }
+    return now < server->sources_until;
+}
+
+/* A step's worth of units; none when the turn's are used up, or its time. */
+static uint64_t step_units(const struct server_range *job, bool is_first)
+{
+    uint64_t units = least(least(job->share, job->server->left.sources), STEP_UNITS);
+    if (has_time(job->server)) {
+        return units;
+    }
+    return is_first ? least(units, SHARE_MIN) : 0;
+}
+
 static enum err source_fill(void *ctx, uint8_t *at, size_t room, size_t *len_out)
 {
     struct server_range *job = ctx;
     struct server *server = job->server;
+    size_t len = 0;
     if (job->is_lost) {
         return ERR_CANCELED;
     }
-    if (job->turn != server->turn) {
+    bool is_first = job->turn != server->turn;
+    if (is_first) {
         turn_begin(job);
     }
-    uint64_t budget = job->share < server->left.sources ? job->share : server->left.sources;
-    uint64_t left = budget;
-    size_t len = range_fill(&job->range, at, room, &left);
+    for (uint64_t units = step_units(job, is_first); units > 0 && len < room;
+         units = step_units(job, false)) {
+        uint64_t left = units;
+        size_t got = range_fill(&job->range, at + len, room - len, &left);
+        job->share -= units - left;
+        server->left.sources -= units - left;
+        len += got;
+        if (got == 0 && left == units) {
+            break; /* that was all of it */
+        }
+    }
     range_pause(&job->range);
-    job->share -= budget - left;
-    server->left.sources -= budget - left;
     job->moved += len;
     *len_out = len;
     return len == 0 ? ERR_AGAIN : ERR_OK;

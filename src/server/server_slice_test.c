@@ -70,6 +70,33 @@ static void assert_count(struct world *w, struct call *call, int64_t count, int6
     call_free(call);
 }
 
+/* A clock that goes on by so much whenever somebody looks at it, as it does where work is slow. */
+static struct {
+    struct env_ops ops;
+    const struct env_ops *before;
+    uint64_t step_ns;
+} slow;
+
+static mono_ns slow_now(struct env *env)
+{
+    sim_env_advance(env, slow.step_ns);
+    return slow.before->now_mono(env);
+}
+
+static void slow_begin(struct world *w, uint64_t step_ns)
+{
+    slow.before = w->env->ops;
+    slow.ops = *slow.before;
+    slow.ops.now_mono = slow_now;
+    slow.step_ns = step_ns;
+    w->env->ops = &slow.ops;
+}
+
+static void slow_end(struct world *w)
+{
+    w->env->ops = slow.before;
+}
+
 /* ---- deletes ----------------------------------------------------------------------------------
  */
 
@@ -205,6 +232,65 @@ TEST(server_slice, a_delete_that_was_begun_cannot_be_given_up_and_a_stop_waits_f
     close_world(&w, &config);
 }
 
+TEST(server_slice, a_delete_goes_on_in_the_next_turn_when_this_one_has_taken_long)
+{
+    struct world w;
+    struct config *config;
+    unsigned turns = 0;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    struct call *deletion = call_submit(&w, call_delete_range("k", "l", true));
+    slow_begin(&w, 600 * NS_PER_US);
+    turn_until_deleting(&w);
+    while (w.server->deleting.is_on) {
+        loop_turn(w.loop, false);
+        turns++;
+    }
+    slow_end(&w);
+    assert_int_equal(turns, 2); /* 101 keys each, and the first turn has been */
+    assert_int_equal(call_wait(&w, deletion), STATUS_OK);
+    call_free(deletion);
+    close_world(&w, &config);
+}
+
+static uint64_t compacted_rows(const struct world *w)
+{
+    struct mvcc_stats stats;
+    mvcc_stats(w->server->mvcc, &stats);
+    return stats.compacted_rows;
+}
+
+/* The most rows that a turn has compacted of MANY. */
+static uint64_t most_compacted(uint64_t step_ns)
+{
+    struct world w;
+    struct config *config;
+    uint64_t most = 0;
+    open_world(&w, &config);
+    fill(&w, MANY);
+    fill(&w, MANY);
+    call_end(&w, call_submit(&w, call_compact(mvcc_revision(w.server->mvcc), false)), STATUS_OK);
+    uint64_t before = compacted_rows(&w);
+    slow_begin(&w, step_ns);
+    while (before < MANY) {
+        loop_turn(w.loop, true);
+        uint64_t now = compacted_rows(&w);
+        most = now - before > most ? now - before : most;
+        before = now;
+    }
+    slow_end(&w);
+    assert_int_equal(before, MANY);
+    close_world(&w, &config);
+    return most;
+}
+
+TEST(server_slice, a_turn_compacts_a_few_rows_and_fewer_when_they_take_long)
+{
+    assert_in_range(most_compacted(0), 100, 200);
+    assert_in_range(most_compacted(100 * NS_PER_US), 64, 128);
+    assert_in_range(most_compacted(NS_PER_MS), 1, 32);
+}
+
 TEST(server_slice, no_turn_applies_more_than_it_has_work_for)
 {
     struct world w;
@@ -313,6 +399,16 @@ static size_t source_take(struct call *call, struct buf *out)
     return out->len - before;
 }
 
+/* Turn after turn, to its end. */
+static void source_take_rest(struct world *w, struct call *call, struct buf *out)
+{
+    for (unsigned i = 0; i < 100 && out->len < call->request.source.len; i++) {
+        loop_turn(w->loop, false);
+        source_take(call, out);
+    }
+    assert_int_equal(out->len, call->request.source.len);
+}
+
 static struct call *open_source(struct world *w)
 {
     struct call *call = call_range(true, false, 0);
@@ -392,6 +488,49 @@ TEST(server_slice, sources_share_a_turn)
         buf_fini(&got[i]);
         source_end(calls[i]);
     }
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_source_stops_in_time_and_sooner_while_others_ask)
+{
+    struct world w;
+    struct config *config;
+    struct buf got = {0};
+    open_world(&w, &config);
+    fill(&w, MANY);
+    struct call *source = open_source(&w);
+    loop_turn(w.loop, false);
+    slow_begin(&w, 60 * NS_PER_US);
+    size_t shared = source_take(source, &got);
+    assert_in_range(shared, 1, 100 * 450); /* 3 looks, so 3 times some 20 rows */
+    assert_int_equal(source_take(source, &got), 0);
+    sim_env_advance(w.env, 20 * NS_PER_MS); /* nobody asks any more */
+    loop_turn(w.loop, false);
+    size_t alone = source_take(source, &got);
+    assert_true(alone > 2 * shared);
+    assert_true(got.len < source->request.source.len);
+    slow_end(&w);
+    source_take_rest(&w, source, &got);
+    buf_fini(&got);
+    source_end(source);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_turn_that_has_taken_long_gives_a_source_the_least_that_makes_it_go_on)
+{
+    struct world w;
+    struct config *config;
+    struct buf got = {0};
+    open_world(&w, &config);
+    fill(&w, MANY);
+    struct call *source = open_source(&w);
+    loop_turn(w.loop, false);
+    sim_env_advance(w.env, 2 * NS_PER_MS);
+    assert_in_range(source_take(source, &got), 1, 8 * 450);
+    assert_int_equal(source_take(source, &got), 0);
+    source_take_rest(&w, source, &got);
+    buf_fini(&got);
+    source_end(source);
     close_world(&w, &config);
 }
 

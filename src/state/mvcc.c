@@ -183,15 +183,20 @@ FALLIBLE mvcc_open(const struct mvcc_options *options, struct mvcc **out, struct
     return ERR_OK;
 }
 
+static struct mvcc_change *changes_resize(struct mvcc_change *changes, size_t *cap, size_t want)
+{
+    size_t old_len = *cap * sizeof(changes[0]);
+    *cap = want;
+    return mem_resize(changes, old_len, want * sizeof(changes[0]));
+}
+
+/* The array, too, goes piece by piece: its pages are many. */
 bool mvcc_tidy(struct mvcc *store, size_t budget)
 {
     for (; store->stale_count > 0 && budget > 0; budget--) {
         chunk_unref(store->stale[--store->stale_count].chunk);
     }
-    if (store->stale_count == 0) {
-        mem_free(store->stale);
-        store->stale = NULL;
-    }
+    store->stale = changes_resize(store->stale, &store->stale_cap, store->stale_count);
     return store->stale_count > 0;
 }
 
@@ -201,6 +206,7 @@ static void changes_release(struct mvcc *store)
         (void)mvcc_tidy(store, SIZE_MAX); /* two large ones in a row, and nobody had the time */
         store->stale = store->changes;
         store->stale_count = store->change_count;
+        store->stale_cap = store->change_cap;
         store->changes = NULL;
         store->change_cap = 0;
         store->change_count = 0;
@@ -223,7 +229,7 @@ void mvcc_close(struct mvcc **out)
     ASSERT(store->hash_count == 0);
     changes_release(store);
     (void)mvcc_tidy(store, SIZE_MAX);
-    mem_free(store->changes);
+    store->changes = changes_resize(store->changes, &store->change_cap, 0);
     keyindex_free(&store->index);
     mem_free(store);
     *out = NULL;
@@ -262,8 +268,8 @@ static struct mvcc_change *change_add(struct mvcc *store)
     ASSERT(!store->is_suspended);
     ASSERT(store->change_count < UINT32_MAX);
     if (store->change_count == store->change_cap) {
-        store->change_cap = store->change_cap == 0 ? CHANGES_CAP_MIN : 2 * store->change_cap;
-        store->changes = mem_realloc(store->changes, store->change_cap * sizeof(store->changes[0]));
+        size_t cap = store->change_cap == 0 ? CHANGES_CAP_MIN : 2 * store->change_cap;
+        store->changes = changes_resize(store->changes, &store->change_cap, cap);
     }
     struct mvcc_change *change = &store->changes[store->change_count];
     *change = (struct mvcc_change){

@@ -14,8 +14,9 @@
 
 #include "base/failpoint.h"
 
-/* Rows looked at in one step: some 0.3 ms. Several steps make a batch, and then comes the sleep. */
-#define SLICE_ROWS 200
+/* Rows looked at in one step: some 0.05 ms, and tenfold when nothing of the index is in a cache.
+ * Several steps make a batch, and then comes the sleep. */
+#define SLICE_ROWS 32
 /* A step ends, too, when it has copied so many bytes of keys: they may be long. */
 #define SLICE_KEY_BYTES ((size_t)256 * 1024)
 

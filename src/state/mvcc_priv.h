@@ -28,6 +28,7 @@ struct mvcc {
     size_t change_cap;
     struct mvcc_change *stale; /* of a large one before: let go of in slices */
     size_t stale_count;
+    size_t stale_cap;
 
     struct list reads; /* struct mvcc_read */
     uint64_t read_count;

@@ -67,6 +67,9 @@ const char *backend_path(const struct backend *backend)
 void backend__tree_pin(struct backend *backend)
 {
     bolt_walk_enter(backend->walk, NULL);
+    if (backend->tree != NULL && bolt_tx_leave_scanned(backend->tree)) {
+        backend->is_scan_mapped = true;
+    }
     bolt_read_end(&backend->tree);
     backend->tree = bolt_read_begin(backend->db);
     for (unsigned i = 0; i < BUCKET_COUNT; i++) {
@@ -96,7 +99,7 @@ static bool free_slice(struct backend *backend, size_t budget)
 {
     while (!list_empty(&backend->garbage)) {
         struct batch *batch = CONTAINER_OF(backend->garbage.next, struct batch, link);
-        size_t rows = batch->row_count - batch->row_freed;
+        size_t rows = batch->row_count;
         list_del(&batch->link);
         if (!batch__free(batch, budget)) {
             list_add_head(&backend->garbage, &batch->link);
@@ -243,15 +246,18 @@ static FALLIBLE commit_batches(struct backend *backend, size_t count, struct err
 }
 
 /* Each commit reads a few pages of the tree, and the kernel maps their neighbours with them: they
- * would add up to the whole file. On the executor, because letting go of 100,000 pages takes
- * milliseconds; seldom, because a busy reader has to map its pages again. */
+ * would add up to the whole file. The same goes for what compaction looks through on the loop. On
+ * the executor, because letting go of pages has to interrupt every other processor, which in a
+ * virtual machine takes milliseconds at times, and more the more pages they are; seldom, because a
+ * busy reader has to map its pages again. */
 static void forget_maybe(struct backend *backend)
 {
     mono_ns now = env_now_mono(backend->options.env);
     for (size_t i = 0; i < backend->commit_batch_count; i++) {
         backend->rows_since_forgotten += backend->commit_batch[i]->row_count;
     }
-    if (now - backend->forgotten_at < FORGET_NS && backend->rows_since_forgotten < FORGET_ROWS) {
+    if (!backend->commit_forgets && now - backend->forgotten_at < FORGET_NS &&
+        backend->rows_since_forgotten < FORGET_ROWS) {
         return;
     }
     backend->forgotten_at = now;
@@ -385,6 +391,8 @@ static void commit_prepare(struct backend *backend)
         backend__seal(backend);
     }
     backend->is_committing = true;
+    backend->commit_forgets = backend->is_scan_mapped;
+    backend->is_scan_mapped = false;
     backend->is_due = false;
     backend->commit_batch_count = 0;
     backend->commit_ops = 0;

@@ -34,17 +34,25 @@ bool batch__unref(struct batch *batch)
     return --batch->refs == 0;
 }
 
+/* Very many rows can wait for a commit: a full disk, a slow one, one large transaction. */
+static void rows_resize(struct batch *batch, size_t cap)
+{
+    size_t old_len = batch->row_cap * sizeof(batch->rows[0]);
+    batch->rows = mem_resize(batch->rows, old_len, cap * sizeof(batch->rows[0]));
+    batch->row_cap = cap;
+}
+
 bool batch__free(struct batch *batch, size_t budget)
 {
     ASSERT(batch->refs == 0);
-    for (; batch->row_freed < batch->row_count; batch->row_freed++) {
-        if (budget-- == 0) {
-            return false;
-        }
-        chunk_unref(batch->rows[batch->row_freed].chunk);
+    for (; batch->row_count > 0 && budget > 0; budget--) {
+        chunk_unref(batch->rows[--batch->row_count].chunk);
     }
-    mem_free(batch->rows);
-    mem_free(batch->gone);
+    rows_resize(batch, batch->row_count);
+    if (batch->row_count > 0) {
+        return false;
+    }
+    mem_resize(batch->gone, batch->gone_cap * sizeof(batch->gone[0]), 0);
     arena_fini(&batch->arena);
     mem_free(batch);
     return true;
@@ -141,8 +149,7 @@ void batch__put_row(struct batch *batch, struct revision rev, bool is_tombstone,
     ASSERT(!batch->is_sealed);
     ASSERT(row.len <= UINT32_MAX);
     if (batch->row_count == batch->row_cap) {
-        batch->row_cap = batch->row_cap == 0 ? ROWS_CAP_MIN : 2 * batch->row_cap;
-        batch->rows = mem_realloc(batch->rows, batch->row_cap * sizeof(batch->rows[0]));
+        rows_resize(batch, batch->row_cap == 0 ? ROWS_CAP_MIN : 2 * batch->row_cap);
     }
     batch->rows[batch->row_count++] = (struct pending_kv){
         .rev = rev,
@@ -195,8 +202,10 @@ void batch__note_gone(struct batch *batch, struct revision rev, bool is_tombston
 {
     ASSERT(!batch->is_sealed);
     if (batch->gone_count == batch->gone_cap) {
-        batch->gone_cap = batch->gone_cap == 0 ? ROWS_CAP_MIN : 2 * batch->gone_cap;
-        batch->gone = mem_realloc(batch->gone, batch->gone_cap * sizeof(batch->gone[0]));
+        size_t cap = batch->gone_cap == 0 ? ROWS_CAP_MIN : 2 * batch->gone_cap;
+        batch->gone = mem_resize(batch->gone, batch->gone_cap * sizeof(batch->gone[0]),
+                                 cap * sizeof(batch->gone[0]));
+        batch->gone_cap = cap;
     }
     if (batch->gone_count > 0 && revision_cmp(batch->gone[batch->gone_count - 1].rev, rev) >= 0) {
         batch->gone_is_sorted = false;

@@ -59,7 +59,6 @@ struct batch {
     struct pending_kv *rows;
     size_t row_count;
     size_t row_cap;
-    size_t row_freed; /* rows let go of, once nobody refers to the batch */
     struct row_name *gone;
     size_t gone_count;
     size_t gone_cap;
@@ -119,6 +118,7 @@ struct backend {
     struct backend_options options;
     struct executor *executor;
     struct bolt *db;
+    bool is_scan_mapped;  /* a scan has left pages mapped: the next commit lets go of them */
     struct bolt_tx *tree; /* the state as of the last commit that the loop has heard of */
     struct bolt_bucket *bucket[BUCKET_COUNT]; /* of tree */
     struct bolt_walk *walk; /* backend_get_row_near()'s, in bucket `key` of tree */
@@ -154,6 +154,7 @@ struct backend {
     mono_ns forgotten_at;          /* bolt_tx_forget_pages(), by the executor */
     uint64_t rows_since_forgotten; /* the same */
     bool is_committing;
+    bool commit_forgets; /* lets go of mapped pages at its end */
     mono_ns commit_start;
     uint64_t commit_ops;
     uint64_t commit_sequence; /* of the newest batch in it */

@@ -302,6 +302,45 @@ TEST(backend, many_rows_committed_do_not_stay_resident)
     mem_free(path);
 }
 
+static bool pass_row(void *ctx, struct slice key, struct slice value)
+{
+    UNUSED(ctx);
+    UNUSED(key);
+    UNUSED(value);
+    return true;
+}
+
+/* The loop does not do it when it hears of the commit that ends the state it has scanned. */
+TEST(backend, what_a_scan_has_mapped_is_let_go_of_by_the_next_commit_beside_the_loop)
+{
+    enum { ROWS = 2000 };
+    struct disk_ops ops = *posix_disk()->ops;
+    struct disk disk = {.ops = &ops};
+    struct manual_env manual;
+    bool is_done[3] = {false};
+    char *path = new_path();
+    ops.map_forget = count_forgotten;
+    struct backend *backend = open_on(&manual, &disk, path);
+    for (int64_t rev = 1; rev <= ROWS; rev++) { /* in pages of their own */
+        put_row(backend, rev, 0, false, "row");
+    }
+    manual_settle(&manual);
+    backend_scan_rows(backend, (struct revision){0}, pass_row, NULL);
+    forgotten = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(is_done); i++) {
+        put_row(backend, ROWS + 1 + i, 0, false, "row");
+        backend_force_commit(backend, set_true, &is_done[i]);
+        assert_true(manual_run(&manual));
+        assert_true((forgotten > 0) == (i == 1));
+        forgotten = 0;
+        assert_true(manual_finish(&manual));
+        assert_true(is_done[i]);
+        assert_int_equal(forgotten, 0);
+    }
+    backend_close(&backend);
+    mem_free(path);
+}
+
 TEST(backend, a_crash_at_any_commit_leaves_rows_and_index_together)
 {
     struct manual_env manual;

@@ -210,6 +210,9 @@ void bolt_tx_forget_pages(struct bolt_tx *tx);
  * end, they are let go of. That costs in proportion to those pages, however large the file is. */
 #define BOLT_SCAN_BYTES ((uint64_t)8 << 20)
 void bolt_tx_set_scanning(struct bolt_tx *tx, bool is_scanning);
+/* What is left of that is not let go of at the transaction's end: the caller sees to it, on another
+ * thread. True: there is something. */
+bool bolt_tx_leave_scanned(struct bolt_tx *tx);
 
 struct bolt_stats {
     uint64_t commits;

@@ -159,6 +159,16 @@ void bolt_tx_set_scanning(struct bolt_tx *tx, bool is_scanning)
     }
 }
 
+bool bolt_tx_leave_scanned(struct bolt_tx *tx)
+{
+    bool is_any = tx->scan != NULL && tx->scan->count > 0;
+    if (is_any) {
+        tx->scan->count = 0;
+        tx->scan->bytes = 0;
+    }
+    return is_any;
+}
+
 void bolt__page_forget(struct bolt_tx *tx, const struct bolt_page *page)
 {
     forget(tx, window_down((uintptr_t)page->data), window_up((uintptr_t)page->data + page->len));

@@ -19,7 +19,8 @@
 
 /* 8 MiB of branches stand above 3 M rows of 256 bytes. */
 #define BRANCH_SLOTS 2048
-#define LEAF_SLOTS 256
+/* Few, so that the next page is read to where the processor's cache still is. */
+#define LEAF_SLOTS 32
 
 struct walk_slot {
     uint64_t pgno; /* 0: nothing */

@@ -247,7 +247,7 @@ def a_reply_of_the_whole_store_makes_neither_it_nor_the_database_resident():
         equal(size > (1 if request.get("keys_only") else 200) << 20, True, f"{request}: {size} bytes")
     growth = peak_mib(large) - before
     print(f"# three replies of 80,000 rows, 200 MiB: the peak grew by {growth:.1f} MiB")
-    if growth >= 32:
+    if growth >= 16:  # what is promised is 32; the first 64 rows by way of the map were 22
         raise AssertionError(f"{growth:.0f} MiB")
     client.close()
     large.stop()
