@@ -167,7 +167,7 @@ static FALLIBLE read_page(struct bolt_walk *walk, struct walk_level *level, uint
         level->is_long_page = level->page.data != level->buffer;
         return ERR_OK;
     }
-    if (slot->pgno != pgno) {
+    if (slot->pgno != pgno || pgno == 0) { /* a damaged page may refer to 0, which is refused */
         slot->pgno = 0;
         walk->pages_read++;
         TRY(bolt__page_copy(tx, pgno, &slot->buffer, &slot->cap, &slot->page));

@@ -181,3 +181,38 @@ TEST(bolt_walk, damage_is_named_and_walked_around)
     bolt_close(&db);
     bolt_double_free(&d);
 }
+
+/* No page is numbered 0, nor is a slot of the walk that holds none. */
+TEST(bolt_walk, a_child_that_is_no_page_is_damage)
+{
+    for (uint64_t child = 0; child < 2; child++) {
+        struct bolt_double *d = bolt_double_new();
+        struct bolt *db = open_file(&d->disk, d->path);
+        struct bolt_walk *walk = bolt_walk_new();
+        struct slice got;
+        put_rows(db, 0, 1, 200, SLICE("0123456789012345678901234567890123456789"));
+        struct bolt_tx *tx = bolt_read_begin(db);
+        struct bolt_bucket *bucket = NULL;
+        assert_int_equal(bolt_bucket(bolt_root(tx), NAME, &bucket), ERR_OK);
+        uint8_t *branch = d->live.data + bucket->root * 1024;
+        put_le64(branch + PAGE_HEADER_LEN + ELEM_LEN + 8, child);
+        size_t seal = PAGE_HEADER_LEN + (size_t)get_le16(branch + 10) * ELEM_LEN;
+        bolt__seal_put(branch, 1024, get_le64(branch + seal + 4)); /* its checksum is right */
+        bolt_walk_enter(walk, bucket);
+        unsigned failed = 0;
+        for (int i = 0; i < 200; i++) {
+            enum err err = find(walk, i, true, &got);
+            failed += err == ERR_CORRUPT;
+            assert_true(err == ERR_OK || err == ERR_CORRUPT);
+        }
+        assert_in_range(failed, 1, 99);
+        char want[80];
+        snprintf(want, sizeof(want), "page %llu is referred to, outside of 2..",
+                 (unsigned long long)child);
+        assert_non_null(strstr(bolt_tx_why(tx), want));
+        bolt_walk_free(&walk);
+        bolt_read_end(&tx);
+        bolt_close(&db);
+        bolt_double_free(&d);
+    }
+}
