@@ -363,7 +363,7 @@ TEST(posix_executor, a_deadline_and_a_wake_end_a_poll_that_expects_a_job)
     struct work work;
     world_init(&world, 1);
     for (unsigned i = 0; i < 20; i++) {
-        trips(&world, &work, 20, 150000);
+        trips(&world, &work, 20, 100000);
         world.done_count = 0;
         atomic_store(&world.inside, 0);
         atomic_store(&world.ran_count, 0);
@@ -371,7 +371,7 @@ TEST(posix_executor, a_deadline_and_a_wake_end_a_poll_that_expects_a_job)
         work.job.run = wait_until_told;
         executor_submit(world.executor, &work.job);
         alarm(30); /* a poll that only the job ends fails here */
-        mono_ns until = env_now_mono(world.env) + i * 10 * NS_PER_US;
+        mono_ns until = env_now_mono(world.env) + i * 20 * NS_PER_US;
         while (env_now_mono(world.env) < until) {
             env_poll(world.env, until);
         }
