@@ -63,6 +63,12 @@ static FALLIBLE make_dirs(struct boot *boot)
     return wal_exists(boot->disk, config_wal_dir(boot->config), &boot->has_log, boot->why);
 }
 
+static enum err say_remedy(struct errbuf *why, enum err err, const char *remedy)
+{
+    struct errbuf sentence = *why;
+    return errf(why, err, "%s; %s", sentence.text, remedy);
+}
+
 /* ---- snapshot, database, log ------------------------------------------------------------------
  */
 
@@ -154,6 +160,9 @@ static FALLIBLE open_backend(struct boot *boot)
                     "%s is in use by another process; stop the other server, or choose another "
                     "--data-dir",
                     path);
+    }
+    if (err == ERR_CORRUPT) {
+        return say_remedy(boot->why, err, "restore this member from a snapshot or replace it");
     }
     TRY(err);
     banner_backend(boot->config, (int64_t)(env_now_mono(server->options.env) - began));
@@ -343,7 +352,7 @@ static FALLIBLE check_log_reaches_database(struct boot *boot, raft_index last)
                 "the log in %s %s, but the database %s holds entries up to %" PRIu64
                 "; put the log back (is it in another --wal-dir?), restore this member from a "
                 "snapshot, or replace it",
-                config_wal_dir(boot->config), last == 0 ? "is missing" : "ends too early",
+                config_wal_dir(boot->config), boot->has_log ? "ends too early" : "is missing",
                 config_backend_path(boot->config), consistent);
 }
 
@@ -405,15 +414,11 @@ static FALLIBLE boot_member(struct boot *boot)
 /* What the system refuses names the file; what helps is the same for all files. */
 static void add_remedy(enum err err, struct errbuf *why)
 {
-    struct errbuf sentence = *why;
-    const char *remedy = NULL;
     if (err == ERR_PERM) {
-        remedy = "let etcd read and write it (owner, mode, read-only mount), and start again";
+        say_remedy(why, err,
+                   "let etcd read and write it (owner, mode, read-only mount), and start again");
     } else if (err == ERR_NOSPACE) {
-        remedy = "make room on its file system, and start again";
-    }
-    if (remedy != NULL) {
-        errf(why, err, "%s; %s", sentence.text, remedy);
+        say_remedy(why, err, "make room on its file system, and start again");
     }
 }
 

@@ -171,9 +171,11 @@ static FALLIBLE replay_run(struct replay *replay, struct wal__tail *tail_out, st
         TRY(replay_record(replay, &record, why));
     }
     if (!replay->has_start) {
-        return errf(why, ERR_NOT_FOUND,
-                    "%s: wal: snapshot not found: no record of the snapshot at index %llu",
-                    replay->reader.dir, (unsigned long long)replay->start.index);
+        return errf(
+            why, ERR_NOT_FOUND,
+            "%s: wal: snapshot not found: no record of the snapshot at index %llu; segments "
+            "are missing or damaged: restore the member from a snapshot or replace it",
+            replay->reader.dir, (unsigned long long)replay->start.index);
     }
     *tail_out = (struct wal__tail){.offset = replay->reader.offset,
                                    .crc = replay->reader.crc,

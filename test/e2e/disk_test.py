@@ -201,7 +201,7 @@ def is_healthy(server):
 
 
 def refuses_or_has_all(server, target, what):
-    """Nothing between: with a sentence that names the file, or with everything."""
+    """Nothing between: with a sentence that names the file and what helps, or with everything."""
     server.start(wait=False)
     end = time.monotonic() + 30
     while server.process.poll() is None and time.monotonic() < end:
@@ -217,7 +217,9 @@ def refuses_or_has_all(server, target, what):
     server.stop()
     if status <= 0:
         raise AssertionError(f"{what}: status {status}: {server.logged()[-2000:]}")
-    contains(server.logged().strip().splitlines()[-1], target, what)
+    last = server.logged().strip().splitlines()[-1]
+    contains(last, target, what)
+    contains(last, "replace", what)
     return "refused"
 
 
