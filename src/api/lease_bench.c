@@ -3,7 +3,7 @@
  * callgrind the instructions of lease_bench_server() alone are the server's.
  *
  * Usage: lease_bench DIRECTORY [TURNS [CONNECTIONS]] */
-#include "api/api.h"
+#include "api/member_world.h"
 
 #include "base/mem.h"
 #include "codec/grpc.h"
@@ -31,120 +31,31 @@ struct line {
 };
 
 struct bench {
+    struct member_world member;
     struct env *env;
     struct env *fake; /* whose sockets `env` uses */
-    struct loop *loop;
-    struct config *config;
-    struct metrics *metrics;
-    struct server *server;
-    struct api *api;
-    struct http_server *http;
     struct line *lines;
     size_t line_count;
 };
 
-static void set_true(void *ctx)
-{
-    *(bool *)ctx = true;
-}
-
-static void turn_until(struct bench *bench, const bool *done)
-{
-    while (!*done) {
-        loop_turn(bench->loop, true);
-    }
-}
-
 /* ---- a member -------------------------------------------------------------------------------- */
-
-static int64_t clock_zero(void *ctx)
-{
-    UNUSED(ctx);
-    return 0;
-}
-
-static void log_nothing(void *ctx, enum log_level level, struct slice text)
-{
-    UNUSED(ctx);
-    UNUSED(level);
-    UNUSED(text);
-}
-
-static struct config *config_make(const char *folder)
-{
-    static char data_dir[4096]; /* the configuration borrows it */
-    snprintf(data_dir, sizeof(data_dir), "--data-dir=%s/lease_bench.data", folder);
-    const char *argv[] = {"etcd", "--name=m1", data_dir,
-                          "--initial-cluster=m1=http://localhost:2380"};
-    static const char *const none[] = {NULL};
-    struct config *config = NULL;
-    int status = 0;
-    struct config_input in = {
-        .argc = (int)ARRAY_LEN(argv),
-        .argv = argv,
-        .environ = none,
-        .disk = posix_disk(),
-        .clock = clock_zero,
-        .standard_out = {log_nothing, NULL},
-        .standard_error = {log_nothing, NULL},
-    };
-    enum config_verdict verdict = config_load(&in, &config, &status);
-    ASSERT(verdict == CONFIG_RUN);
-    return config;
-}
 
 static void member_open(struct bench *bench, const char *folder)
 {
-    struct errbuf why = {""};
-    bool is_ready = false;
-    bench->config = config_make(folder);
     bench->fake = fake_env_new();
     bench->env = posix_env_new();
     bench->env->net = bench->fake->net;
-    bench->loop = loop_new(bench->env);
-    bench->metrics = metrics_new();
-    struct server_options server = {
-        .env = bench->env,
-        .loop = bench->loop,
-        .config = bench->config,
-        .log = config_log(bench->config),
-        .metrics = bench->metrics,
-        .on_ready = set_true,
-        .ctx = &is_ready,
-    };
-    if (server_open(&server, &bench->server, &why) != ERR_OK) {
-        fatal("%s", why.text);
-    }
-    struct api_options api = {
-        .env = bench->env, .loop = bench->loop, .server = bench->server, .metrics = bench->metrics};
-    bench->api = api_new(&api);
-    bench->http = api_http_server(bench->api, API_CLIENT);
-    enum err err = http_server_listen(bench->http, "", "0", NULL, NULL);
-    ASSERT(err == ERR_OK);
-    server_start(bench->server);
-    turn_until(bench, &is_ready);
+    member_world_open(&bench->member, bench->env, folder, NULL, NULL);
 }
 
 static void member_close(struct bench *bench)
 {
-    bool is_stopped = false;
-    bool http_stopped = false;
-    api_stop(bench->api);
-    http_server_stop(bench->http, env_now_mono(bench->env), set_true, &http_stopped);
-    turn_until(bench, &http_stopped);
-    server_stop(bench->server, set_true, &is_stopped);
-    turn_until(bench, &is_stopped);
-    http_server_free(&bench->http);
-    api_free(&bench->api);
-    server_free(&bench->server);
-    metrics_free(&bench->metrics);
-    loop_free(&bench->loop);
+    member_world_close(&bench->member, 0);
     for (size_t i = 0; i < bench->line_count; i++) {
         fake_sock_free(&bench->lines[i].sock);
     }
     posix_env_free(&bench->env);
     fake_env_free(&bench->fake);
-    config_free(&bench->config);
 }
 
 struct grant {
@@ -170,10 +81,10 @@ static void grant_lease(struct bench *bench, lease_id id)
                                       .message = &message->base,
                                       .encoded = pb_encode_arena(message, &arena),
                                       .arena = &arena,
-                                      .started = loop_now(bench->loop),
+                                      .started = loop_now(bench->member.loop),
                                       .done = granted}};
-    server_submit(bench->server, &grant.request);
-    turn_until(bench, &grant.is_done);
+    server_submit(bench->member.server, &grant.request);
+    member_world_turn_until(&bench->member, &grant.is_done);
     arena_fini(&arena);
 }
 
@@ -302,7 +213,7 @@ static int32_t line_open(struct bench *bench, struct line *line, lease_id id)
     outq_init(&line->out, NULL);
     line_send(line);
     env_poll(bench->fake, 0);
-    loop_turn(bench->loop, false);
+    loop_turn(bench->member.loop, false);
     line_receive(line);
     return h2_request(line->h2, fields, ARRAY_LEN(fields), true, line);
 }
@@ -320,7 +231,7 @@ static void line_close(struct line *line)
 __attribute__((noinline)) static void lease_bench_server(struct bench *bench)
 {
     env_poll(bench->fake, 0);
-    loop_turn(bench->loop, false);
+    loop_turn(bench->member.loop, false);
 }
 
 static uint64_t argument(int argc, char **argv, int index, uint64_t otherwise)

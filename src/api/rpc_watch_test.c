@@ -1,7 +1,7 @@
 /* The Watch service on a whole member with real sockets: what cannot be brought about from outside
  * of the process, a lost leader and watchers of other services. The rest is
  * test/e2e/watch*_test.py. */
-#include "api/api.h"
+#include "api/member_world.h"
 
 #include "codec/pb.h"
 #include "env/posix.h"
@@ -14,17 +14,9 @@
 #include <stdio.h>
 
 struct world {
+    struct member_world member;
     struct env *env;
-    struct loop *loop;
-    struct config *config;
-    struct metrics *metrics;
-    struct server *server;
-    struct api *api;
-    struct http_server *http;
     struct grpc_conn *conn;
-    bool is_ready;
-    bool is_stopped;
-    bool http_stopped;
 };
 
 struct client {
@@ -36,109 +28,29 @@ struct client {
     char text[128];
 };
 
-static int64_t clock_zero(void *ctx)
-{
-    UNUSED(ctx);
-    return 0;
-}
-
-static void log_nothing(void *ctx, enum log_level level, struct slice text)
-{
-    UNUSED(ctx);
-    UNUSED(level);
-    UNUSED(text);
-}
-
-static struct config *config_make(void)
-{
-    static char data_dir[512]; /* the configuration borrows it */
-    snprintf(data_dir, sizeof(data_dir), "--data-dir=%s/data", test_dir());
-    const char *argv[] = {"etcd",
-                          "--name=m1",
-                          data_dir,
-                          "--heartbeat-interval=10",
-                          "--election-timeout=50",
-                          "--initial-cluster=m1=http://localhost:2380"};
-    static const char *const none[] = {NULL};
-    struct config *config = NULL;
-    int status = 0;
-    struct config_input in = {
-        .argc = (int)ARRAY_LEN(argv),
-        .argv = argv,
-        .environ = none,
-        .disk = posix_disk(),
-        .clock = clock_zero,
-        .standard_out = {log_nothing, NULL},
-        .standard_error = {log_nothing, NULL},
-    };
-    assert_int_equal(config_load(&in, &config, &status), CONFIG_RUN);
-    return config;
-}
-
-static void set_true(void *ctx)
-{
-    *(bool *)ctx = true;
-}
-
 static void turn_until(struct world *w, const bool *done)
 {
-    mono_ns limit = env_now_mono(w->env) + 20 * NS_PER_SEC;
-    while (!*done) {
-        assert_true(env_now_mono(w->env) < limit);
-        loop_turn(w->loop, false);
-    }
+    member_world_turn_until(&w->member, done);
 }
 
 static struct world *world_new(void)
 {
-    struct errbuf why = {""};
     struct world *w = NEW(struct world);
-    w->config = config_make();
-    w->env = posix_env_new();
-    w->loop = loop_new(w->env);
-    w->metrics = metrics_new();
-    struct server_options server = {
-        .env = w->env,
-        .loop = w->loop,
-        .config = w->config,
-        .log = config_log(w->config),
-        .metrics = w->metrics,
-        .on_ready = set_true,
-        .ctx = &w->is_ready,
-    };
-    if (server_open(&server, &w->server, &why) != ERR_OK) {
-        fail_msg("%s", why.text);
-    }
-    struct api_options api = {
-        .env = w->env, .loop = w->loop, .server = w->server, .metrics = w->metrics};
-    w->api = api_new(&api);
-    w->http = api_http_server(w->api, API_CLIENT);
-    struct listen_options listen = {0};
-    assert_int_equal(http_server_listen(w->http, "127.0.0.1", "0", &listen, &why), ERR_OK);
-    server_start(w->server);
-    turn_until(w, &w->is_ready);
     struct sock_addr addr;
-    http_server_addr(w->http, 0, &addr);
+    w->env = posix_env_new();
+    member_world_open(&w->member, w->env, test_dir(), "--heartbeat-interval=10",
+                      "--election-timeout=50");
+    http_server_addr(w->member.http, 0, &addr);
     struct grpc_conn_options conn = {.host = "127.0.0.1", .port = strrchr(addr.text, ':') + 1};
-    w->conn = grpc_conn_open(w->env, w->loop, &conn);
+    w->conn = grpc_conn_open(w->env, w->member.loop, &conn);
     return w;
 }
 
 static void world_free(struct world *w)
 {
     grpc_conn_close(&w->conn);
-    api_stop(w->api);
-    http_server_stop(w->http, env_now_mono(w->env) + NS_PER_SEC, set_true, &w->http_stopped);
-    turn_until(w, &w->http_stopped);
-    server_stop(w->server, set_true, &w->is_stopped);
-    turn_until(w, &w->is_stopped);
-    http_server_free(&w->http);
-    api_free(&w->api);
-    server_free(&w->server);
-    metrics_free(&w->metrics);
-    loop_free(&w->loop);
+    member_world_close(&w->member, NS_PER_SEC);
     posix_env_free(&w->env);
-    config_free(&w->config);
     mem_free(w);
 }
 
@@ -175,7 +87,7 @@ static void turn_for(struct world *w, uint64_t ms)
 {
     mono_ns limit = env_now_mono(w->env) + ms * NS_PER_MS;
     while (env_now_mono(w->env) < limit) {
-        loop_turn(w->loop, false);
+        loop_turn(w->member.loop, false);
     }
 }
 
@@ -189,9 +101,9 @@ TEST(rpc_watch, a_stream_that_needs_a_leader_ends_when_there_has_been_none_for_a
     turn_for(w, 300);
     assert_int_equal(needs.messages, 1);
     assert_false(needs.is_ended);
-    uint64_t leader = w->server->leader;
-    w->server->leader = 0; /* as raft would say it */
-    turn_for(w, 60);       /* one election timeout is not enough */
+    uint64_t leader = w->member.server->leader;
+    w->member.server->leader = 0; /* as raft would say it */
+    turn_for(w, 60);              /* one election timeout is not enough */
     assert_false(needs.is_ended);
     turn_until(w, &needs.is_ended);
     assert_int_equal(needs.status, GRPC_UNAVAILABLE);
@@ -202,7 +114,7 @@ TEST(rpc_watch, a_stream_that_needs_a_leader_ends_when_there_has_been_none_for_a
     turn_until(w, &needs.is_ended);
     assert_string_equal(needs.text, "etcdserver: no leader");
     assert_int_equal(needs.messages, 0);
-    w->server->leader = leader;
+    w->member.server->leader = leader;
     assert_false(does_not.is_ended);
     grpc_stream_free(&needs.stream);
     grpc_stream_free(&does_not.stream);
@@ -214,15 +126,15 @@ TEST(rpc_watch, who_asks_for_a_leader_before_there_was_one_waits_for_it)
 {
     struct world *w = world_new();
     struct client needs;
-    uint64_t leader = w->server->leader;
-    w->server->leader = 0;
-    w->server->has_published = false;
+    uint64_t leader = w->member.server->leader;
+    w->member.server->leader = 0;
+    w->member.server->has_published = false;
     client_open(w, &needs, "true");
     turn_for(w, 60);
     assert_int_equal(needs.messages, 1);
     assert_false(needs.is_ended);
-    w->server->leader = leader;
-    w->server->has_published = true;
+    w->member.server->leader = leader;
+    w->member.server->has_published = true;
     turn_for(w, 300);
     assert_false(needs.is_ended);
     grpc_stream_free(&needs.stream);
@@ -295,7 +207,7 @@ TEST(rpc_watch, a_stop_ends_all_streams_and_none_begins_during_it)
         }
         if (!is_late) {
             turn_for(w, 100);
-            api_stop(w->api);
+            api_stop(w->member.api);
         }
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
             turn_until(w, &clients[i].is_ended);
@@ -330,15 +242,15 @@ TEST(rpc_watch, renewals_and_observers_that_need_a_leader_end_without_one)
     }
     turn_for(w, 300);
     assert_false(needs[0].is_ended || needs[1].is_ended);
-    uint64_t leader = w->server->leader;
-    w->server->leader = 0;
+    uint64_t leader = w->member.server->leader;
+    w->member.server->leader = 0;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         turn_until(w, &needs[i].is_ended);
         assert_int_equal(needs[i].status, GRPC_UNAVAILABLE);
         assert_string_equal(needs[i].text, "etcdserver: no leader");
         assert_false(does_not[i].is_ended);
     }
-    w->server->leader = leader;
+    w->member.server->leader = leader;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         grpc_stream_free(&needs[i].stream);
         grpc_stream_free(&does_not[i].stream);
@@ -353,7 +265,7 @@ TEST(rpc_watch, a_service_inside_may_wait_for_the_end_of_a_key)
     watch_id id;
     const char *why;
     unary(w, "/etcdserverpb.KV/Put", slice_of("\x0a\x01k\x12\x01v", 6)); /* revision 2 */
-    waiter.stream = watch_stream_open(server_watch_hub(w->server), &waiter_sink, &waiter);
+    waiter.stream = watch_stream_open(server_watch_hub(w->member.server), &waiter_sink, &waiter);
     struct watch_request request = {.key = SLICE("k"), .start_revision = 2, .flags = WATCH_NO_PUT};
     assert_int_equal(watch_create(waiter.stream, &request, &id, &why), ERR_OK);
     unary(w, "/etcdserverpb.KV/Put", slice_of("\x0a\x01k\x12\x01w", 6)); /* 3 */
@@ -363,7 +275,7 @@ TEST(rpc_watch, a_service_inside_may_wait_for_the_end_of_a_key)
     assert_int_equal(waiter.deleted_at, 4);
     /* And one that comes late, when it has gone already. */
     waiter = (struct waiter){
-        .stream = watch_stream_open(server_watch_hub(w->server), &waiter_sink, &waiter)};
+        .stream = watch_stream_open(server_watch_hub(w->member.server), &waiter_sink, &waiter)};
     assert_int_equal(watch_create(waiter.stream, &request, &id, &why), ERR_OK);
     turn_until(w, &waiter.is_gone);
     assert_int_equal(waiter.deleted_at, 4);
