@@ -8,9 +8,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/timerfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #define RECENT_NS (2 * NS_PER_MS)
 #define PAUSE_SHORT_NS                                                                             \
@@ -92,58 +90,29 @@ static void async_woken(uv_async_t *async)
     posix__executors_reap(env);
 }
 
-static void moment_came(uv_poll_t *poll, int status, int events)
-{
-    struct posix_env *env = CONTAINER_OF(poll, struct posix_env, moment);
-    uint64_t count;
-    UNUSED(status);
-    UNUSED(events);
-    posix__awake(env);
-    env->has_moment = false;
-    ssize_t got = read(env->moment_fd, &count, sizeof(count));
-    UNUSED(got); /* it has come; nobody needs to know how often */
-}
-
-/* 0: never. */
-static bool moment_set(struct posix_env *env, long wait_ns)
-{
-    struct itimerspec moment = {.it_value = {.tv_nsec = wait_ns}};
-    bool is_set = env->moment_fd >= 0 && timerfd_settime(env->moment_fd, 0, &moment, NULL) == 0;
-    env->has_moment = is_set && wait_ns > 0;
-    return is_set;
-}
-
-/* Where this cannot be had (no descriptors are left), a millisecond will have to do. */
-static void moment_init(struct posix_env *env)
-{
-    env->moment_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (env->moment_fd >= 0) {
-        int failed = uv_poll_init(&env->uv, &env->moment, env->moment_fd);
-        ASSERT(failed == 0);
-        failed = uv_poll_start(&env->moment, UV_READABLE, moment_came);
-        ASSERT(failed == 0);
-    }
-}
-
-static void moment_fini(struct posix_env *env)
-{
-    if (env->moment_fd >= 0) {
-        uv_close((uv_handle_t *)&env->moment, NULL);
-        close(env->moment_fd);
-    }
-}
-
 /* libuv counts in milliseconds: rounds up, so that the poll does not end before `until` and the
- * loop does not spin through the last fraction. A wait for less is for a moment that matters. */
+ * loop does not spin through the last fraction. */
 static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
 {
-    if (wait_ns < NS_PER_MS && moment_set(env, (long)wait_ns)) {
-        return;
-    }
     uint64_t wait_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
     uv_update_time(&env->uv);
     int failed = uv_timer_start(&env->deadline, deadline_passed, wait_ms, 0);
     ASSERT(failed == 0);
+}
+
+/* Sleeps to the nanosecond where milliseconds would be too coarse. True: until `wake_at`; false:
+ * something has come, and a handler has run for it or will when libuv polls. */
+static bool sleep_exactly(struct posix_env *env, mono_ns wake_at)
+{
+    uv_run(&env->uv, UV_RUN_NOWAIT); /* tells epoll what is waited for */
+    mono_ns now = posix__now();
+    if (env->is_awake || wake_at <= now) {
+        return false;
+    }
+    struct pollfd events = {.fd = uv_backend_fd(&env->uv), .events = POLLIN};
+    struct timespec wait = {.tv_sec = (time_t)((wake_at - now) / NS_PER_SEC),
+                            .tv_nsec = (long)((wake_at - now) % NS_PER_SEC)};
+    return ppoll(&events, 1, &wait, NULL) == 0;
 }
 
 /* Sleeps until shortly before a quick job is expected back, or `until`: waking up takes its time,
@@ -155,16 +124,8 @@ static void nap(struct posix_env *env, mono_ns until)
     if (wake_at < posix__now() + env->nap_late_ns + NAP_MIN_NS) {
         return;
     }
-    uv_run(&env->uv, UV_RUN_NOWAIT); /* tells epoll what is waited for */
-    mono_ns start = posix__now();
     wake_at -= env->nap_late_ns;
-    if (env->is_awake || wake_at <= start) {
-        return;
-    }
-    struct pollfd events = {.fd = uv_backend_fd(&env->uv), .events = POLLIN};
-    struct timespec wait = {.tv_sec = (time_t)((wake_at - start) / NS_PER_SEC),
-                            .tv_nsec = (long)((wake_at - start) % NS_PER_SEC)};
-    if (ppoll(&events, 1, &wait, NULL) == 0) {
+    if (sleep_exactly(env, wake_at)) {
         mono_ns now = posix__now();
         uint64_t late_ns = now > wake_at ? now - wake_at : 0;
         late_ns = late_ns < NAP_LATE_MAX_NS ? late_ns : NAP_LATE_MAX_NS;
@@ -234,15 +195,17 @@ static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
     if (env->is_awake) {
         return;
     }
+    mono_ns now = posix__now();
+    if (until < now + NS_PER_MS) {
+        sleep_exactly(env, until);
+        uv_run(&env->uv, UV_RUN_NOWAIT);
+        return;
+    }
     if (until != UINT64_MAX) {
-        mono_ns now = posix__now();
-        arm_deadline(env, until > now ? until - now : 1);
+        arm_deadline(env, until - now);
     }
     uv_run(&env->uv, UV_RUN_ONCE);
     uv_timer_stop(&env->deadline);
-    if (env->has_moment) { /* else it would wake a later poll for nothing */
-        moment_set(env, 0);
-    }
 }
 
 /* Only pauses in which nothing but the network could end: a job's length is its own. */
@@ -316,7 +279,6 @@ struct env *posix_env_new(void)
     }
     uv_timer_init(&env->uv, &env->deadline);
     prctl(PR_SET_TIMERSLACK, (unsigned long)TIMER_SLACK_NS, 0, 0, 0); /* refused: longer naps */
-    moment_init(env);
     posix__net_init(&env->net, env);
     env->env.net = &env->net.net;
     env->env.pool = env_executor_new(&env->env, "pool", POSIX_POOL_THREADS);
@@ -339,7 +301,6 @@ void posix_env_free(struct env **base)
         uv_close((uv_handle_t *)&env->signals[i].handle, NULL);
     }
     uv_close((uv_handle_t *)&env->deadline, NULL);
-    moment_fini(env);
     uv_close((uv_handle_t *)&env->async, NULL);
     uv_run(&env->uv, UV_RUN_DEFAULT);
     int failed = uv_loop_close(&env->uv);

@@ -34,10 +34,7 @@ struct posix_env {
     struct env env;
     uv_loop_t uv;
     uv_timer_t deadline; /* ends a poll that waits for a timer of the loop */
-    uv_poll_t moment;    /* the same where a millisecond would be too coarse: a timerfd */
-    int moment_fd;
-    bool has_moment;  /* set, and not come */
-    uv_async_t async; /* wake() and job completions */
+    uv_async_t async;    /* wake() and job completions */
     struct list executors;
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
