@@ -484,7 +484,6 @@ static void start(struct wal *wal)
     job->entry_count = wal->queued;
     if (wal->loop != NULL) {
         timer_stop(wal->loop, &wal->gathered);
-        gather_begun(&wal->gather);
     }
     wal->queued = 0;
     job->spare = wal->spare;

@@ -68,8 +68,3 @@ mono_ns gather_wait(const struct gather *gather, mono_ns now, size_t queued)
 {
     return now < gather->until && queued < gather->expected ? gather->until : 0;
 }
-
-void gather_begun(struct gather *gather)
-{
-    gather->until = 0;
-}

@@ -35,7 +35,5 @@ void gather_synced(struct gather *gather, mono_ns now, uint64_t sync_ns, size_t 
 void gather_arrived(struct gather *gather, mono_ns now, size_t count);
 /* Until when to wait for others with `queued` entries; 0: begin. */
 mono_ns gather_wait(const struct gather *gather, mono_ns now, size_t queued);
-/* A sync begins. */
-void gather_begun(struct gather *gather);
 
 #endif

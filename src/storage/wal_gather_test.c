@@ -14,7 +14,6 @@
 static void round_trip(struct gather *gather, mono_ns *now, uint64_t sync_ns, size_t count,
                        size_t queued, uint64_t return_ns)
 {
-    gather_begun(gather);
     *now += sync_ns;
     gather_synced(gather, *now, sync_ns, count, queued);
     *now += return_ns;
@@ -44,8 +43,36 @@ TEST(wal_gather, who_queues_waits_for_those_just_written)
     assert_int_equal(gather_wait(&gather, until - 1, 4), until);
     assert_int_equal(gather_wait(&gather, until - 1, 5), 0); /* all are there */
     assert_int_equal(gather_wait(&gather, until, 4), 0);     /* or it has taken too long */
-    gather_begun(&gather);
-    assert_int_equal(gather_wait(&gather, now, 2), 0);
+}
+
+TEST(wal_gather, nobody_waits_for_longer_than_most_of_a_sync)
+{
+    struct gather gather;
+    gather_init(&gather);
+    gather.return_ns = 450 * US;
+    gather_synced(&gather, 1, 1000 * US, 3, 2);
+    assert_int_equal(gather_wait(&gather, 1, 2), 1 + 750 * US);
+    gather_init(&gather);
+    gather_synced(&gather, 1, 1000 * US, 3, 2);
+    assert_int_equal(gather_wait(&gather, 1, 2), 1 + 2 * gather.return_ns);
+}
+
+TEST(wal_gather, one_sync_that_takes_another_time_changes_little)
+{
+    struct gather gather;
+    mono_ns now = 1;
+    gather_init(&gather);
+    for (unsigned i = 0; i < 20; i++) {
+        round_trip(&gather, &now, 1000 * US, 4, 4, 100 * US);
+    }
+    gather_synced(&gather, now, 10 * US, 4, 4);
+    assert_int_not_equal(gather_wait(&gather, now, 4), 0);
+    gather_init(&gather);
+    for (unsigned i = 0; i < 20; i++) {
+        round_trip(&gather, &now, 20 * US, 4, 4, 10 * US);
+    }
+    gather_synced(&gather, now, 200 * US, 4, 4);
+    assert_int_equal(gather_wait(&gather, now, 4), 0);
 }
 
 TEST(wal_gather, of_many_a_few_may_be_missing)
@@ -83,7 +110,6 @@ TEST(wal_gather, who_does_not_come_back_at_all_counts_as_slow)
         now += 1000 * US;
         gather_synced(&gather, now, 1000 * US, 4, 4);
         gather_arrived(&gather, now, 3);
-        gather_begun(&gather);
     }
     gather_synced(&gather, now, 1000 * US, 4, 4);
     assert_int_equal(gather_wait(&gather, now, 4), 0);
@@ -257,4 +283,34 @@ TEST(wal_gather, a_client_alone_never_waits)
     assert_int_equal(stats_of(&w).gathers, 0);
     assert_int_equal(stats_of(&w).syncs, 20);
     teardown(&w);
+}
+
+/* Two clients: whoever has its answer asks again `think_ns` later. Returns how often a sync waited
+ * in the second half of the time. */
+static uint64_t two_clients(uint64_t think_ns)
+{
+    struct world w;
+    struct append appends[2];
+    uint64_t before = 0;
+    setup(&w);
+    submit(&w, &appends[0]);
+    submit(&w, &appends[1]);
+    for (unsigned i = 0; i < 80; i++) {
+        struct append *next = &appends[i % 2];
+        wait_for(&w, next);
+        sim_env_advance(w.env, think_ns);
+        submit(&w, next);
+        before = i == 40 ? stats_of(&w).gathers : before;
+    }
+    wait_for(&w, &appends[0]);
+    wait_for(&w, &appends[1]);
+    uint64_t gathers = stats_of(&w).gathers - before;
+    teardown(&w);
+    return gathers;
+}
+
+TEST(wal_gather, the_log_learns_who_comes_back_quickly)
+{
+    assert_in_range(two_clients(20 * US), 10, 80);
+    assert_in_range(two_clients(5000 * US), 0, 2);
 }
