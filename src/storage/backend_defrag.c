@@ -27,9 +27,9 @@
 #include "base/failpoint.h"
 #include "storage/bolt_sync.h"
 
-#define SLICE_BYTES ((uint64_t)4 << 20) /* a commit waits for one slice at most */
-#define SMALL_ROUND ((uint64_t)1 << 20) /* bytes that the swap may find once more */
-#define ROUNDS_MAX 16                   /* then the disk is too slow to ever catch up: swap */
+#define SLICE_BYTES ((uint64_t)256 << 10) /* a commit waits for one slice, the log for its sync */
+#define SMALL_ROUND ((uint64_t)1 << 20)   /* bytes that the swap may find once more */
+#define ROUNDS_MAX 16                     /* then the disk is too slow to ever catch up: swap */
 
 #define CLOSED "the member stops"
 
