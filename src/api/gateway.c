@@ -538,35 +538,22 @@ void gateway__event(struct http_request *request, bool gone, void *ctx)
 
 bool gateway_takes(struct slice path)
 {
-    return slice_starts(path, SLICE("/v3/")) || slice_starts(path, SLICE("/v3beta/"));
-}
-
-static const struct gateway_row *row_of(struct http_request *request)
-{
-    static const char beta[] = "/v3beta/";
-    struct slice path = http_path(request);
-    if (slice_starts(path, SLICE("/v3beta/"))) {
-        struct slice rest = slice_skip(path, sizeof(beta) - 1);
-        path = slice_str(
-            arena_printf(http_arena(request), "/v3/%.*s", (int)rest.len, (const char *)rest.data));
-    }
-    return gateway__find(path);
+    return slice_starts(path, SLICE("/v3/"));
 }
 
 bool gateway_is_early(const struct web *web, struct http_request *request)
 {
-    if (!web->is_client || !web->api->config->enable_grpc_gateway ||
-        !gateway_takes(http_path(request)) || gateway__is_upgrade(request) ||
+    if (!web->is_client || !web->api->config->enable_grpc_gateway || gateway__is_upgrade(request) ||
         !slice_eq_str(http_method(request), "POST")) {
         return false;
     }
-    const struct gateway_row *row = row_of(request);
+    const struct gateway_row *row = gateway__find(web__path(web, request));
     return row != NULL && row->kind == GRPC_BIDI;
 }
 
 void gateway_serve(const struct web *web, struct http_request *request)
 {
-    const struct gateway_row *row = row_of(request);
+    const struct gateway_row *row = gateway__find(web__path(web, request));
     bool is_upgrade = gateway__is_upgrade(request);
     if (row == NULL) {
         refuse(web, request, GRPC_NOT_FOUND, "Not Found");
