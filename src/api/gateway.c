@@ -169,7 +169,7 @@ static void on_message(void *ctx, struct slice message)
 static void finish(struct gateway *gateway)
 {
     struct buf error = {0};
-    bool is_stream = gateway->row->kind != GRPC_UNARY;
+    bool is_stream = gateway->row->kind != GRPC_UNARY && !gateway->is_unread;
     if (gateway->status != GRPC_OK) {
         buf_append_str(&error, is_stream ? "{\"error\":" : "");
         error_json(&error, gateway->status, buf_cstr(&gateway->error));
@@ -314,12 +314,13 @@ void gateway__fail(struct gateway *gateway, enum grpc_status status, const char 
     settle(gateway);
 }
 
-/* The input makes no sense: before the first message that is the answer, later only the end of
- * what the client says, as in etcd. */
+/* The input makes no sense: before the first message that is the answer, and no line of a stream;
+ * later only the end of what the client says, as in etcd. */
 static void bad_input(struct gateway *gateway, const struct errbuf *why)
 {
     gateway->has_input_ended = true;
     if (gateway->input_count == 0) {
+        gateway->is_unread = true;
         gateway__fail(gateway, GRPC_INVALID_ARGUMENT, why->text);
     }
 }

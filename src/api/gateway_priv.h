@@ -45,6 +45,7 @@ struct gateway {
     bool is_waiting;        /* `more` is due */
     size_t input_count;     /* values sent */
     bool has_input_ended;   /* no further value is taken */
+    bool is_unread;         /* the first one made no sense */
     bool is_closed;         /* the call has been told so */
     bool has_begun;         /* HTTP: the head of the answer has left */
     bool is_busy; /* inside a function of grpc_local.h: the end is carried out when it returns */
