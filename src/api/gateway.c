@@ -130,7 +130,16 @@ static void http_end(struct gateway *gateway, enum grpc_status status, struct sl
     http_reply_end(request);
 }
 
-static const struct gateway_carrier http_carrier = {.line = http_line, .end = http_end};
+static void http_piece(struct gateway *gateway, struct slice json, bool is_last)
+{
+    UNUSED(is_last);
+    if (json.len > 0) {
+        http_line(gateway, json);
+    }
+}
+
+static const struct gateway_carrier http_carrier = {
+    .line = http_line, .piece = http_piece, .end = http_end};
 
 /* ---- the call ----------------------------------------------------------------------------------
  */
@@ -210,15 +219,10 @@ static void on_piece(void *ctx, struct slice bytes, bool is_last)
     struct gateway *gateway = ctx;
     buf_reset(&gateway->line);
     pbjson_pieces_add(&gateway->pieces, bytes, is_last, &gateway->line);
-    if (gateway->line.len > 0) {
-        http_line(gateway, buf_slice(&gateway->line));
-    }
+    gateway->carrier->piece(gateway, buf_slice(&gateway->line), is_last);
 }
 
-static const struct grpc_local_sink whole_sink = {
-    .message = on_message, .end = on_end, .writable = is_writable};
-/* Of HTTP: a WebSocket message is whole. */
-static const struct grpc_local_sink pieces_sink = {
+static const struct grpc_local_sink sink = {
     .message = on_message, .end = on_end, .writable = is_writable, .piece = on_piece};
 
 /* Whether a field's name starts so, in any letter case. */
@@ -268,7 +272,7 @@ bool gateway__open(struct gateway *gateway)
         .metadata_count = metadata_of(request, metadata),
         .peer = http_peer(request),
         .deadline = UINT64_MAX,
-        .sink = gateway->carrier == &http_carrier ? &pieces_sink : &whole_sink,
+        .sink = &sink,
         .ctx = gateway,
     };
     struct slice timeout;

@@ -233,6 +233,7 @@ class Socket:
         self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         self.file = self.sock.makefile("rb")
         self.head = []
+        self.pongs = []
         while True:
             line = self.file.readline().decode().strip()
             if not line:
@@ -254,6 +255,24 @@ class Socket:
         if length == 126:
             length = struct.unpack(">H", self.file.read(2))[0]
         return first & 15, self.file.read(length).decode("latin-1")
+
+    def message(self, on_frame=lambda: None):
+        """A whole message, put together from its frames, and how many they were."""
+        whole, frames = b"", 0
+        while True:
+            first, length = self.file.read(2)
+            if length >= 126:
+                length = int.from_bytes(self.file.read(2 if length == 126 else 8), "big")
+            data = self.file.read(length)
+            if first & 15 == 10:  # a pong may come between
+                self.pongs.append(data)
+                continue
+            frames += 1
+            assert first & 15 == (1 if frames == 1 else 0), (frames, first)
+            whole += data
+            on_frame()
+            if first & 128:
+                return whole.decode(), frames
 
     def close(self):
         self.file.close()
@@ -530,6 +549,42 @@ def a_large_answer_costs_neither_memory_nor_time_while_its_reader_is_slow():
     gone = post(server, "/v3/kv/deleterange", {**ask, "prev_kv": True})[2]
     assert gone["deleted"] == "4000" and len(gone["prev_kvs"]) == 4000
     server.stop()
+
+
+@test
+def over_websocket_a_large_answer_is_one_message_in_parts_that_waits_for_its_reader():
+    server = Server().start()
+    value = base64.b64encode(os.urandom(1000)).decode()
+    for part in range(40):
+        puts = [{"request_put": {"key": b64(f"gw/l/{part:02}/{i:03}"), "value": value}} for i in range(100)]
+        assert post(server, "/v3/kv/txn", {"success": puts})[0] == 200
+    ask = {"key": b64("gw/l/"), "range_end": b64("gw/l0")}
+    whole = post(server, "/v3/kv/range", ask)[2]
+    before = rss_mib(server)
+    slow = [Socket(server, "/v3/kv/range") for _ in range(40)]  # 5 MB each
+    for ws in slow:
+        ws.send(json.dumps(ask))
+    time.sleep(1)
+    grown = rss_mib(server) - before
+    assert grown < 60, f"{grown} MiB for 40 answers that nobody reads"
+    ws = slow[0]
+    text, frames = ws.message(lambda: ws.send("now", opcode=9))
+    assert json.loads(text) == whole and frames > 10, frames
+    assert ws.pongs and set(ws.pongs) == {b"now"}, "answered before the message has ended"
+    for ws in slow[1:39]:
+        ws.close()
+    for method, asked, kind in (("range", {**ask, "limit": 3000}, "kvs"),
+                                ("deleterange", {**ask, "prev_kv": True}, "prev_kvs")):
+        ws = Socket(server, f"/v3/kv/{method}")
+        ws.send(json.dumps(asked))
+        assert len(json.loads(ws.message()[0])[kind]) == (3000 if kind == "kvs" else 4000)
+        assert ws.receive() == (8, "\x03\xe8")
+        ws.close()
+    server.kill()  # who has read half of it sees that it was cut
+    try:
+        raise AssertionError(len(slow[39].message()[0]))
+    except (ValueError, ConnectionResetError):
+        pass
 
 
 # ---- stock clients -------------------------------------------------------------------------------
