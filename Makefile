@@ -6,11 +6,13 @@ F ?=
 B ?=
 C ?=
 TIME ?= 60
+PREFIX ?= /usr/local
+DESTDIR ?=
 NINJA := ninja -j $(JOBS)
 # --buildtype=release is -O3 without -g. Meson lets it win over -Doptimization and -Ddebug beside it.
 
 .DEFAULT_GOAL := debug
-.PHONY: help debug release failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
+.PHONY: help debug release install failpoints asan tsan fuzz-build run test test-long check unit corpus e2e \
         fmt fmt-check lint layers fuzz bench bench-compare bench-growth bench-instructions cover clean deps \
         deps-test
 
@@ -48,6 +50,11 @@ failpoints: deps ## the server with failpoints, for crash tests, in build/failpo
 	@test -f build/failpoints/build.ninja || $(MESON) setup build/failpoints --buildtype=debug \
 	    -Doptimization=1 -Dfailpoints=true -Dtests=disabled -Dbenches=false
 	@$(NINJA) -C build/failpoints etcd
+
+install: release ## etcd, etcdctl, etcdutl and libetcdclient, below PREFIX (/usr/local), all below DESTDIR
+	@$(MESON) configure build/release -Dprefix=$(abspath $(PREFIX))
+	@$(NINJA) -C build/release
+	@$(MESON) install -C build/release --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 run: release ## build, then serve one member on 127.0.0.1:2379 with its data in ./default.etcd
 	@exec build/release/etcd

@@ -8,13 +8,13 @@ task() { # name, steps; a task that is to die is killed from outside
     lease=$(etcdctl lease grant 3 | cut -d' ' -f2)
     etcdctl lease keep-alive "$lease" >/dev/null 2>&1 &
     keeper=$!
-    trap 'kill $keeper 2>/dev/null' TERM EXIT
+    trap 'kill $keeper 2>/dev/null' EXIT
+    trap 'exit 1' TERM
     for step in $(seq 1 "$2"); do
         etcdctl put "$jobs/$1" "$step of $2" --lease="$lease" >/dev/null
         sleep 0.3
     done
     etcdctl put "$jobs/$1" "done" >/dev/null # without the lease: it stays
-    kill $keeper
 }
 
 task compile 3 &

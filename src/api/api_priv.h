@@ -94,6 +94,8 @@ void rpc_metrics_client(struct rpc_metrics *metrics, struct slice version, bool 
 /* endpoints.c */
 void web__on_request(struct http_request *request, void *ctx);
 bool web__is_early(struct http_request *request, void *ctx);
+/* The path that is asked for, without its escapes; of clients, "/v3/" instead of "/v3beta/". */
+struct slice web__path(const struct web *web, struct http_request *request);
 /* Answers with the CORS fields that this listener owes. `type` NULL: Go's sniffed plain text. */
 void web__reply(const struct web *web, struct http_request *request, unsigned status,
                 const char *type, struct slice body);

@@ -100,6 +100,104 @@ bool web__is_get(const struct web *web, struct http_request *request)
     return false;
 }
 
+struct slice web__path(const struct web *web, struct http_request *request)
+{
+    static const char beta[] = "/v3beta/";
+    struct slice path = http_path(request);
+    if (path.len > 0 && memchr(path.data, '%', path.len) != NULL &&
+        http_unescape(path, false, http_arena(request), &path) != ERR_OK) {
+        return http_path(request); /* it is nobody's */
+    }
+    if (web->is_client && slice_starts(path, slice_str(beta))) {
+        struct slice rest = slice_skip(path, sizeof(beta) - 1);
+        struct buf v3 = {0};
+        buf_append_str(&v3, "/v3/");
+        buf_append_slice(&v3, rest);
+        path = slice_of(arena_dup(http_arena(request), v3.data, v3.len), v3.len);
+        buf_fini(&v3);
+    }
+    return path;
+}
+
+/* ---- other ways to write a path -----------------------------------------------------------------
+ *
+ * Go's ServeMux, which etcd's listeners are made of, leads to the path without what may be left out
+ * ("//version", of clients whose base URL ends in a slash), and from "/v3" to "/v3/". */
+
+static void append_html(struct slice text, struct buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        switch (text.data[i]) {
+        case '&':
+            buf_append_str(out, "&amp;");
+            break;
+        case '<':
+            buf_append_str(out, "&lt;");
+            break;
+        case '>':
+            buf_append_str(out, "&gt;");
+            break;
+        case '"':
+            buf_append_str(out, "&#34;");
+            break;
+        case '\'':
+            buf_append_str(out, "&#39;");
+            break;
+        default:
+            buf_append_byte(out, text.data[i]);
+        }
+    }
+}
+
+/* As it came, but for what may not stand in a field. */
+static void append_query(struct slice query, struct buf *out)
+{
+    buf_append_str(out, query.len > 0 ? "?" : "");
+    for (size_t i = 0; i < query.len; i++) {
+        if (query.data[i] >= 0x80) {
+            buf_printf(out, "%%%02x", query.data[i]);
+        } else {
+            buf_append_byte(out, query.data[i]);
+        }
+    }
+}
+
+static void redirect(const struct web *web, struct http_request *request, struct slice path)
+{
+    struct buf to = {0};
+    struct buf body = {0};
+    bool is_get = slice_eq_str(http_method(request), "GET");
+    bool has_type = is_get || slice_eq_str(http_method(request), "HEAD");
+    http_path_escape(path, &to);
+    append_query(http_query(request), &to);
+    if (is_get) {
+        buf_append_str(&body, "<a href=\"");
+        append_html(buf_slice(&to), &body);
+        buf_append_str(&body, "\">Moved Permanently</a>.\n\n");
+    }
+    const struct http_field fields[] = {
+        {SLICE("Location"), buf_slice(&to)},
+        {SLICE("Content-Type"), SLICE("text/html; charset=utf-8")},
+    };
+    web__reply_fields(web, request, 301, fields, has_type ? 2 : 1, buf_slice(&body));
+    buf_fini(&body);
+    buf_fini(&to);
+}
+
+/* True: answered. */
+static bool redirected(const struct web *web, struct http_request *request, struct slice path)
+{
+    struct slice clean = http_path_clean(path, http_arena(request));
+    if (slice_eq_str(clean, "/v3") && web->is_client && web->api->config->enable_grpc_gateway) {
+        clean = SLICE("/v3/");
+    }
+    if (slice_eq(clean, path)) {
+        return false;
+    }
+    redirect(web, request, clean);
+    return true;
+}
+
 /* ---- /version, /metrics, /debug/vars -----------------------------------------------------------
  */
 
@@ -224,8 +322,11 @@ static bool is_under(struct slice path, const char *prefix, struct slice *rest)
 
 static void route(const struct web *web, struct http_request *request)
 {
-    struct slice path = http_path(request);
+    struct slice path = web__path(web, request);
     struct slice rest;
+    if (redirected(web, request, path)) {
+        return;
+    }
     if (web->has_metrics && slice_eq_str(path, "/metrics")) {
         metrics(web, request);
     } else if (web->has_metrics && slice_eq_str(path, "/health")) {

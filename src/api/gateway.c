@@ -130,7 +130,16 @@ static void http_end(struct gateway *gateway, enum grpc_status status, struct sl
     http_reply_end(request);
 }
 
-static const struct gateway_carrier http_carrier = {.line = http_line, .end = http_end};
+static void http_piece(struct gateway *gateway, struct slice json, bool is_last)
+{
+    UNUSED(is_last);
+    if (json.len > 0) {
+        http_line(gateway, json);
+    }
+}
+
+static const struct gateway_carrier http_carrier = {
+    .line = http_line, .piece = http_piece, .end = http_end};
 
 /* ---- the call ----------------------------------------------------------------------------------
  */
@@ -169,7 +178,7 @@ static void on_message(void *ctx, struct slice message)
 static void finish(struct gateway *gateway)
 {
     struct buf error = {0};
-    bool is_stream = gateway->row->kind != GRPC_UNARY;
+    bool is_stream = gateway->row->kind != GRPC_UNARY && !gateway->is_unread;
     if (gateway->status != GRPC_OK) {
         buf_append_str(&error, is_stream ? "{\"error\":" : "");
         error_json(&error, gateway->status, buf_cstr(&gateway->error));
@@ -210,15 +219,10 @@ static void on_piece(void *ctx, struct slice bytes, bool is_last)
     struct gateway *gateway = ctx;
     buf_reset(&gateway->line);
     pbjson_pieces_add(&gateway->pieces, bytes, is_last, &gateway->line);
-    if (gateway->line.len > 0) {
-        http_line(gateway, buf_slice(&gateway->line));
-    }
+    gateway->carrier->piece(gateway, buf_slice(&gateway->line), is_last);
 }
 
-static const struct grpc_local_sink whole_sink = {
-    .message = on_message, .end = on_end, .writable = is_writable};
-/* Of HTTP: a WebSocket message is whole. */
-static const struct grpc_local_sink pieces_sink = {
+static const struct grpc_local_sink sink = {
     .message = on_message, .end = on_end, .writable = is_writable, .piece = on_piece};
 
 /* Whether a field's name starts so, in any letter case. */
@@ -268,7 +272,7 @@ bool gateway__open(struct gateway *gateway)
         .metadata_count = metadata_of(request, metadata),
         .peer = http_peer(request),
         .deadline = UINT64_MAX,
-        .sink = gateway->carrier == &http_carrier ? &pieces_sink : &whole_sink,
+        .sink = &sink,
         .ctx = gateway,
     };
     struct slice timeout;
@@ -314,12 +318,13 @@ void gateway__fail(struct gateway *gateway, enum grpc_status status, const char 
     settle(gateway);
 }
 
-/* The input makes no sense: before the first message that is the answer, later only the end of
- * what the client says, as in etcd. */
+/* The input makes no sense: before the first message that is the answer, and no line of a stream;
+ * later only the end of what the client says, as in etcd. */
 static void bad_input(struct gateway *gateway, const struct errbuf *why)
 {
     gateway->has_input_ended = true;
     if (gateway->input_count == 0) {
+        gateway->is_unread = true;
         gateway__fail(gateway, GRPC_INVALID_ARGUMENT, why->text);
     }
 }
@@ -538,35 +543,22 @@ void gateway__event(struct http_request *request, bool gone, void *ctx)
 
 bool gateway_takes(struct slice path)
 {
-    return slice_starts(path, SLICE("/v3/")) || slice_starts(path, SLICE("/v3beta/"));
-}
-
-static const struct gateway_row *row_of(struct http_request *request)
-{
-    static const char beta[] = "/v3beta/";
-    struct slice path = http_path(request);
-    if (slice_starts(path, SLICE("/v3beta/"))) {
-        struct slice rest = slice_skip(path, sizeof(beta) - 1);
-        path = slice_str(
-            arena_printf(http_arena(request), "/v3/%.*s", (int)rest.len, (const char *)rest.data));
-    }
-    return gateway__find(path);
+    return slice_starts(path, SLICE("/v3/"));
 }
 
 bool gateway_is_early(const struct web *web, struct http_request *request)
 {
-    if (!web->is_client || !web->api->config->enable_grpc_gateway ||
-        !gateway_takes(http_path(request)) || gateway__is_upgrade(request) ||
+    if (!web->is_client || !web->api->config->enable_grpc_gateway || gateway__is_upgrade(request) ||
         !slice_eq_str(http_method(request), "POST")) {
         return false;
     }
-    const struct gateway_row *row = row_of(request);
+    const struct gateway_row *row = gateway__find(web__path(web, request));
     return row != NULL && row->kind == GRPC_BIDI;
 }
 
 void gateway_serve(const struct web *web, struct http_request *request)
 {
-    const struct gateway_row *row = row_of(request);
+    const struct gateway_row *row = gateway__find(web__path(web, request));
     bool is_upgrade = gateway__is_upgrade(request);
     if (row == NULL) {
         refuse(web, request, GRPC_NOT_FOUND, "Not Found");

@@ -16,7 +16,7 @@
 
 #include "api/api_priv.h"
 
-/* Whether the path is the gateway's: /v3/… or /v3beta/…. */
+/* Whether the path (web__path()) is the gateway's: /v3/…. */
 bool gateway_takes(struct slice path);
 /* Whether it is one whose body may come while the answer does: a stream's. */
 bool gateway_is_early(const struct web *web, struct http_request *request);

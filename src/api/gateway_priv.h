@@ -23,6 +23,8 @@ struct gateway;
 struct gateway_carrier {
     /* One message of a stream: a line of JSON with its line break. */
     void (*line)(struct gateway *gateway, struct slice json);
+    /* What comes next of the one message of a large unary reply. */
+    void (*piece)(struct gateway *gateway, struct slice json, bool is_last);
     /* The last word: `error` is empty, or the JSON that tells how the call failed, a line too if it
      * is a stream's. After it the gateway is gone. */
     void (*end)(struct gateway *gateway, enum grpc_status status, struct slice error);
@@ -45,8 +47,9 @@ struct gateway {
     bool is_waiting;        /* `more` is due */
     size_t input_count;     /* values sent */
     bool has_input_ended;   /* no further value is taken */
+    bool is_unread;         /* the first one made no sense */
     bool is_closed;         /* the call has been told so */
-    bool has_begun;         /* HTTP: the head of the answer has left */
+    bool has_begun;         /* HTTP: the head of the answer has left; a large reply's first piece */
     bool is_busy; /* inside a function of grpc_local.h: the end is carried out when it returns */
     bool has_ended;
     enum grpc_status status;

@@ -10,6 +10,7 @@
 /* As a request body may have (net/http.h). */
 #define MESSAGE_MAX ((size_t)4 * 1024 * 1024)
 #define WS_NORMAL 1000
+#define WS_FAILED 1011
 
 /* ---- the upgrade -------------------------------------------------------------------------------
  */
@@ -115,16 +116,26 @@ static void socket_line(struct gateway *gateway, struct slice json)
     flush(socket);
 }
 
+/* A message in parts, for those who read it as well as for us: no more of it is in memory. */
+static void socket_piece(struct gateway *gateway, struct slice json, bool is_last)
+{
+    struct socket *socket = socket_of(gateway);
+    gateway->has_begun = true;
+    ws_send_part(socket->ws, json, is_last);
+    flush(socket);
+}
+
 static void socket_end(struct gateway *gateway, enum grpc_status status, struct slice error)
 {
     struct socket *socket = socket_of(gateway);
     if (!socket->is_broken) {
-        if (status != GRPC_OK) {
+        bool is_cut = gateway->has_begun && status != GRPC_OK; /* in the middle of a large reply */
+        if (status != GRPC_OK && !is_cut) {
             send_line(socket, error);
-        } else if (gateway->row->kind == GRPC_UNARY) {
+        } else if (gateway->row->kind == GRPC_UNARY && !gateway->has_begun) {
             ws_send_text(socket->ws, buf_slice(&gateway->line));
         }
-        ws_send_close(socket->ws, WS_NORMAL);
+        ws_send_close(socket->ws, is_cut ? WS_FAILED : WS_NORMAL);
         flush(socket);
     }
     socket->is_over = true;
@@ -133,7 +144,8 @@ static void socket_end(struct gateway *gateway, enum grpc_status status, struct 
     }
 }
 
-static const struct gateway_carrier socket_carrier = {.line = socket_line, .end = socket_end};
+static const struct gateway_carrier socket_carrier = {
+    .line = socket_line, .piece = socket_piece, .end = socket_end};
 
 static void on_message(void *ctx, struct slice message)
 {

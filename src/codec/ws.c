@@ -11,6 +11,7 @@ struct ws {
     void *ctx;
     struct slice in; /* what ws_recv() was given and wslay has not read yet */
     struct buf out;
+    bool is_in_parts; /* a message is begun and not ended */
 };
 
 static ssize_t on_recv(wslay_event_context_ptr context, uint8_t *to, size_t len, int flags,
@@ -99,11 +100,39 @@ static void pump(struct ws *ws)
 /* Both queueings fail only behind a close frame, where nothing may be sent any more. */
 void ws_send_text(struct ws *ws, struct slice text)
 {
+    ASSERT(!ws->is_in_parts);
     struct wslay_event_msg message = {
         .opcode = WSLAY_TEXT_FRAME, .msg = text.data, .msg_length = text.len};
     int rv = wslay_event_queue_msg(ws->context, &message);
     UNUSED(rv);
     pump(ws);
+}
+
+/* wslay asks for the rest of a message when it wants to write, and takes "not yet" for an error; a
+ * frame of a server's is a head and the bytes. */
+void ws_send_part(struct ws *ws, struct slice text, bool is_last)
+{
+    enum { FIN = 0x80, TEXT = 1, CONTINUATION = 0, LEN_16 = 126, LEN_64 = 127 };
+    uint8_t head[10] = {(uint8_t)((is_last ? FIN : 0) | (ws->is_in_parts ? CONTINUATION : TEXT))};
+    size_t head_len = 2;
+    pump(ws);
+    if (wslay_event_get_close_sent(ws->context)) {
+        return; /* nothing may follow */
+    }
+    if (text.len < LEN_16) {
+        head[1] = (uint8_t)text.len;
+    } else if (text.len <= UINT16_MAX) {
+        head[1] = LEN_16;
+        head_len = 4;
+        put_be64(head + 2, (uint64_t)text.len << 48);
+    } else {
+        head[1] = LEN_64;
+        head_len = 10;
+        put_be64(head + 2, text.len);
+    }
+    buf_append(&ws->out, head, head_len);
+    buf_append_slice(&ws->out, text);
+    ws->is_in_parts = !is_last;
 }
 
 void ws_send_close(struct ws *ws, uint16_t status)

@@ -22,7 +22,10 @@ void ws_free(struct ws **ws); /* safe on NULL */
  * and the connection ends after it. */
 FALLIBLE ws_recv(struct ws *ws, struct slice bytes);
 void ws_send_text(struct ws *ws, struct slice text); /* copied */
-void ws_send_close(struct ws *ws, uint16_t status);  /* 1000: normal; nothing may follow */
+/* One message in several parts (RFC 6455 section 5.4), of which the last may be empty. No other
+ * message in between; control frames find their way. Copied. */
+void ws_send_part(struct ws *ws, struct slice text, bool is_last);
+void ws_send_close(struct ws *ws, uint16_t status); /* 1000: normal; nothing may follow */
 /* Appends what is to be written to the socket. */
 void ws_output(struct ws *ws, struct buf *out);
 

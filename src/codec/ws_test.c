@@ -77,6 +77,56 @@ TEST(ws, text_and_close_go_out)
     buf_fini(&out);
 }
 
+TEST(ws, a_message_may_leave_in_parts_with_control_frames_between)
+{
+    static const uint8_t long_head[] = {0x00, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70};
+    struct buf got = {0};
+    struct buf in = {0};
+    struct buf out = {0};
+    struct buf text = {0};
+    struct ws *ws = ws_new(1000, gather, &got);
+    ws_send_part(ws, SLICE("one"), false);
+    frame(&in, 0x89, SLICE("ping"));
+    assert_int_equal(ws_recv(ws, buf_slice(&in)), ERR_OK);
+    memset(buf_extend(&text, 126), 'x', 126);
+    ws_send_part(ws, buf_slice(&text), false);
+    ws_send_part(ws, SLICE_EMPTY, true);
+    ws_send_text(ws, SLICE("next"));
+    ws_output(ws, &out);
+    struct slice rest = buf_slice(&out);
+    assert_true(slice_starts(rest, SLICE("\x01\x03one\x8a\x04ping")));
+    rest = slice_skip(rest, 11);
+    assert_true(slice_starts(rest, SLICE("\x00\x7e\x00\x7e")));
+    assert_true(slice_starts(slice_skip(rest, 4), buf_slice(&text)));
+    assert_true(slice_eq(slice_skip(rest, 130), SLICE("\x80\x00\x81\x04next")));
+    /* A part of more than 64 KiB; a message of a single part; and none behind a close. */
+    memset(buf_extend(&text, 70000 - 126), 'x', 70000 - 126);
+    buf_reset(&out);
+    ws_send_part(ws, SLICE("a"), false);
+    ws_send_part(ws, buf_slice(&text), false);
+    ws_send_part(ws, SLICE("z"), true);
+    ws_send_part(ws, SLICE("all"), true);
+    ws_output(ws, &out);
+    assert_int_equal(out.len, 3 + sizeof(long_head) + 70000 + 3 + 5);
+    assert_memory_equal(out.data + 3, long_head, sizeof(long_head));
+    assert_memory_equal(out.data + out.len - 8,
+                        "\x80\x01z\x81\x03"
+                        "all",
+                        8);
+    buf_reset(&out);
+    ws_send_part(ws, SLICE("cut"), false);
+    ws_send_close(ws, 1011);
+    ws_send_part(ws, SLICE("never"), true);
+    ws_output(ws, &out);
+    assert_true(slice_eq(buf_slice(&out), SLICE("\x01\x03"
+                                                "cut\x88\x02\x03\xf3")));
+    ws_free(&ws);
+    buf_fini(&text);
+    buf_fini(&out);
+    buf_fini(&in);
+    buf_fini(&got);
+}
+
 TEST(ws, a_close_is_answered_and_ends_it)
 {
     struct buf got = {0};

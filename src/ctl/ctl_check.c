@@ -50,6 +50,8 @@ struct check {
     struct buf value;
     /* The bar. */
     uint64_t bar_total;
+    uint64_t bar_now;
+    mono_ns bar_moved; /* since the start, when bar_now became what it is */
     bool counts_seconds;
 };
 
@@ -125,8 +127,15 @@ static void draw_bar(void *ctx, uint64_t done, mono_ns since_start)
     double share = 100 * (double)now / (double)check->bar_total;
     buf_printf(out, "\r %llu / %llu  %6.2f%%", (unsigned long long)now,
                (unsigned long long)check->bar_total, share);
-    uint64_t left = now == 0 ? 0 : (check->bar_total - now) * since_start / now / NS_PER_SEC;
-    if (now < check->bar_total && left > 0) {
+    if (now != check->bar_now) {
+        check->bar_now = now;
+        check->bar_moved = since_start;
+    }
+    /* As from the last move, less what has passed since: it never grows while the bar stands. */
+    uint64_t left = now == 0 ? 0 : (check->bar_total - now) * (check->bar_moved / now);
+    uint64_t since_move = since_start - check->bar_moved;
+    left = left > since_move ? (left - since_move) / NS_PER_SEC : 0;
+    if (left > 0) {
         buf_printf(out, " %02llum%02llus", (unsigned long long)(left / 60),
                    (unsigned long long)(left % 60));
     }

@@ -100,6 +100,11 @@ void *http_data(const struct http_request *request);
 
 /* Decodes "%41" and, in queries, '+'. ERR_INVALID on a bad escape. */
 FALLIBLE http_unescape(struct slice text, bool is_query, struct arena *arena, struct slice *out);
+/* The path without empty parts, "." and "..", from "/" on; a slash at its end stays. In the arena.
+ */
+struct slice http_path_clean(struct slice path, struct arena *arena);
+/* Appends it as it stands in a URL. */
+void http_path_escape(struct slice path, struct buf *out);
 /* The value number `index` of a query parameter, decoded into the arena; a parameter without '='
  * is there and empty. */
 bool http_query_get(struct slice query, const char *name, size_t index, struct arena *arena,

@@ -25,6 +25,47 @@ FALLIBLE http_unescape(struct slice text, bool is_query, struct arena *arena, st
     return ERR_OK;
 }
 
+struct slice http_path_clean(struct slice path, struct arena *arena)
+{
+    uint8_t *bytes = arena_alloc(arena, path.len + 2);
+    size_t len = 0;
+    bool is_folder = path.len > 0 && path.data[path.len - 1] == '/';
+    while (path.len > 0) {
+        struct slice part;
+        path = slice_split(path, '/', &part);
+        if (slice_eq_str(part, "..")) {
+            while (len > 0 && bytes[--len] != '/') {
+            }
+        } else if (part.len > 0 && !slice_eq_str(part, ".")) {
+            bytes[len++] = '/';
+            memcpy(bytes + len, part.data, part.len);
+            len += part.len;
+        }
+    }
+    if (len == 0 || is_folder) {
+        bytes[len++] = '/';
+    }
+    return slice_of(bytes, len);
+}
+
+/* net/url's encodePath: what RFC 3986 reserves for inside of a path stays as it is. */
+static bool stays_in_path(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != 0 && strchr("-_.~$&+,/:;=@", c) != NULL);
+}
+
+void http_path_escape(struct slice path, struct buf *out)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        if (stays_in_path(path.data[i])) {
+            buf_append_byte(out, path.data[i]);
+        } else {
+            buf_printf(out, "%%%02X", path.data[i]);
+        }
+    }
+}
+
 bool http_query_get(struct slice query, const char *name, size_t index, struct arena *arena,
                     struct slice *out)
 {

@@ -1,6 +1,6 @@
 /* Escapes and queries of any bytes. Properties: bytes that are escaped, all of them, come back as
  * they were; a text without '%' and '+' means itself; parameters are found in order, as many as a
- * plain count of them says, and none behind the last. */
+ * plain count of them says, and none behind the last; a cleaned path is clean. */
 #include "net/http.h"
 
 #include "base/mem.h"
@@ -57,6 +57,29 @@ static void check_query(struct slice in, struct arena *arena)
     buf_fini(&longer);
 }
 
+/* A path that is clean has no part to be taken out, stays as it is, and reads back from a URL. */
+static void check_path(struct slice in, struct arena *arena)
+{
+    struct slice clean = http_path_clean(in, arena);
+    struct slice rest = slice_skip(clean, 1);
+    struct slice back;
+    struct buf text = {0};
+    ASSERT(clean.data[0] == '/');
+    ASSERT(clean.len <= in.len + 1);
+    while (rest.len > 0) {
+        struct slice part;
+        rest = slice_split(rest, '/', &part);
+        ASSERT(part.len > 0);
+        ASSERT(!slice_eq_str(part, "."));
+        ASSERT(!slice_eq_str(part, ".."));
+    }
+    ASSERT(slice_eq(http_path_clean(clean, arena), clean));
+    http_path_escape(clean, &text);
+    ASSERT(http_unescape(buf_slice(&text), false, arena, &back) == ERR_OK);
+    ASSERT(slice_eq(back, clean));
+    buf_fini(&text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice in = slice_of(data, size);
@@ -64,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena);
     check_escaped(in, &arena);
     check_plain(in, &arena);
+    check_path(in, &arena);
     if (size <= 300) { /* the search is quadratic */
         check_query(in, &arena);
     }

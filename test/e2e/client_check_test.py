@@ -35,6 +35,24 @@ def datascale_measures_and_cleans_up():
 
 
 @test
+def the_time_that_is_left_never_grows_while_the_bar_stands():
+    stock, ours = servers()
+    for server, binary in ((stock, which("etcdctl")), (ours, None)):
+        one = Running(server, "check", "perf", binary=binary)
+        one.until(" 4 / 60 ")
+        one.process.kill()
+        one.process.wait()
+        ctl(server, "del", "--prefix", "/etcdctl-check-perf/")
+        left = {}
+        for count, minutes, seconds in re.findall(r"\r (\d+) / 60 +\d+\.\d\d%(?: (\d\d)m(\d\d)s)?(?=\r)", one.read()):
+            left.setdefault(int(count), []).append(60 * int(minutes) + int(seconds) if minutes else 0)
+        equal(left.pop(0).count(0) > 1, True, "before the first second nothing is known")
+        for count, times in list(left.items())[:3]:
+            equal(times, sorted(times, reverse=True), f"{binary or 'ours'} at {count}")
+            assert len(times) > 2 and 57 - count <= times[-1] <= times[0] <= 62 - count, (binary, count, times)
+
+
+@test
 def perf_writes_for_a_minute():
     if not LONG:
         raise Skip("a minute for each server: ETCDC_LONG=1")

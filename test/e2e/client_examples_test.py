@@ -3,17 +3,19 @@ import os
 import subprocess
 
 from client_common import servers
-from harness import BUILD, ROOT, Skip, equal, run, scratch, test
+from harness import BUILD, ROOT, Skip, ctl, equal, run, scratch, test
 
 
 def output(server, name):
-    """What the script prints; it must leave no key behind."""
+    """What the script prints; it has nothing to complain of, and leaves no key behind."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("ETCDCTL_")}
     env.update(PATH=os.path.abspath(BUILD) + ":" + env["PATH"], ETCDCTL_ENDPOINTS=server.url[7:], TMPDIR=scratch("example"))
     done = subprocess.run([os.path.join(ROOT, "examples", name)], env=env, capture_output=True, text=True,
                           timeout=90, check=False)
     if done.returncode != 0:
         raise AssertionError(f"{name}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    equal(done.stderr, "", name)
+    equal(ctl(server, "get", "--prefix", "", "--keys-only")[1], "", name)
     return done.stdout
 
 

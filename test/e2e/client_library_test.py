@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from client_common import servers
-from harness import BUILD, ROOT, Server, Skip, run, scratch, test, which
+from harness import BUILD, ROOT, Server, Skip, equal, run, scratch, test, which
 
 NAMES = ["requests", "transactions", "async", "threads", "closing", "watches", "watch_calls_back",
          "watch_held_back", "leases", "locks", "lock_refusals", "session_is_lost", "elections",
@@ -69,6 +69,11 @@ def an_installed_library_serves_a_program_outside_of_the_tree_shared_and_static(
     where = scratch("installed")
     subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", where], check=True,
                    capture_output=True)
+    programs = [os.path.join(folder, name) for folder, _, names in os.walk(where) for name in names
+                if os.path.basename(folder) == "bin"]
+    equal(sorted(map(os.path.basename, programs)), ["etcd", "etcdctl", "etcdutl"])
+    for program in programs:
+        subprocess.run([program, "version" if program[-1] == "l" else "--version"], check=True, capture_output=True)
     (config,) = [folder for folder, _, names in os.walk(where) if "etcdclient.pc" in names]
     env = dict(os.environ, PKG_CONFIG_PATH=config, PKG_CONFIG_SYSROOT_DIR=where)
     lib = os.path.dirname(config)

@@ -17,6 +17,7 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+import weakref
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("ETCDC_BUILD", os.path.join(ROOT, "build/release"))
@@ -39,22 +40,36 @@ def scratch(name):
     return tempfile.mkdtemp(prefix=name + "-", dir=_scratch)
 
 
-_next_port = [0]
+PORTS = range(10000, 30000)  # below what the system gives to outgoing connections
+_next_port = [os.getpid() * 37 % len(PORTS)]
+_ports = {}
 
 
 def free_port():
-    """A port nobody listens on; below the range that the system gives to outgoing connections."""
+    """A port that nobody listens on and that no other test is given, until release_port() or the end
+    of this process: a server that is down for a moment finds it free when it comes back.
+
+    What reserves it is a socket in the abstract namespace, bound to the port's name. It goes with the
+    process, however that ends, and is seen by exactly those who share our ports: a network namespace
+    has both."""
     for _ in range(2000):
-        if _next_port[0] == 0:
-            _next_port[0] = 10000 + (os.getpid() * 37) % 20000
         _next_port[0] += 1
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", _next_port[0]))
-                return _next_port[0]
-            except OSError:
-                continue
+        port = PORTS[_next_port[0] % len(PORTS)]
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0etcdc-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+            continue
+        _ports[port] = mark
+        return port
     raise RuntimeError("no free port")
+
+
+def release_port(port):
+    _ports.pop(port).close()
 
 
 class Server:
@@ -66,6 +81,8 @@ class Server:
         self.data_dir = data_dir or os.path.join(self.dir, "data")
         self.port = free_port()
         self.peer_port = free_port()
+        for port in (self.port, self.peer_port):
+            weakref.finalize(self, release_port, port)
         self.url = f"http://127.0.0.1:{self.port}"
         self.peer_url = f"http://127.0.0.1:{self.peer_port}"
         self.name = name

@@ -1,5 +1,6 @@
 """HTTP endpoints with a stock client, and the metrics page under promtool."""
 import gzip
+import http.client
 import json
 import subprocess
 import urllib.request
@@ -21,6 +22,36 @@ def health_says_true_and_who_may_ask():
     status, headers, body = server.get("/health", method="POST")
     equal((status, body, headers["Allow"]), (405, "Method Not Allowed\n", "GET"))
     equal(server.get("/anything", method="OPTIONS")[::2], (200, ""))
+
+
+@test
+def paths_that_are_written_otherwise_lead_to_the_usual_one_as_in_etcd():
+    stock = Server(binary=which("etcd")).start()
+    paths = ["//version", "/version//", "/./version", "/a/../version", "/..", "/.", "/", "//", "/a//b/", "/v3", "/v3?x=1",
+             "/v3//kv/range", "/v3beta//kv/range", "/v3beta", "/%2e%2e/version", "/a%2f%2Fb", "//a%20b\"<>'%c3%a9!()*;=@",
+             "//version?a=b%20c&d=<'\">", "/%76ersion", "/version%2f", "/v3/kv/%72ange"]
+    for path in paths:
+        for method in ("GET", "HEAD", "POST"):
+            answers = []
+            for at in (stock, server):
+                conn = http.client.HTTPConnection("127.0.0.1", at.port, timeout=10)
+                conn.putrequest(method, path, skip_host=True)
+                conn.putheader("Host", "localhost")
+                conn.endheaders()
+                answer = conn.getresponse()
+                answers.append((answer.status, answer.headers["Location"], answer.headers["Content-Type"],
+                                answer.headers["Access-Control-Allow-Origin"], answer.read()))
+                conn.close()
+            if answers[0][0] == 301:
+                equal(answers[1], answers[0], f"{method} {path}")
+            else:  # our versions and our gateway's errors are those of 3.6
+                equal(answers[1][0] == 301, False, f"{method} {path}")
+                equal(answers[1][0] == 404, answers[0][0] == 404, f"{method} {path}")
+    stock.stop()
+    equal(server.get("/%zz//version")[0], 404)
+    off = Server(flags=["--enable-grpc-gateway=false"]).start()
+    equal(off.get("/v3")[0], 404)
+    off.stop()
 
 
 @test

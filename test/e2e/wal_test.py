@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 
+from harness import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DUMP = os.environ.get("WAL_DUMP", os.path.join(ROOT, "build/asan/src/storage/wal_dump"))
 GOPATH = "/usr/share/gocode"
@@ -43,12 +45,6 @@ def same(name, ours, theirs):
             if x != y:
                 print(f"# ours:   {x}\n# theirs: {y}")
                 break
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def build_oracle(tmp):
