@@ -176,7 +176,7 @@ static void on_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
         }
     }
     c->moments++;
-    c->half_done += c->world.server != NULL && c->world.server->deleting.is_on;
+    c->half_done += c->world.server != NULL && c->world.server->entry.is_on;
 }
 
 static uint64_t rnd(struct crash *c, uint64_t below)
@@ -258,10 +258,10 @@ static void workload(struct crash *c)
                 loop_turn(c->world.loop, false);
             }
         }
-        for (unsigned i = 0; i < 20 && !c->world.server->deleting.is_on; i++) {
+        for (unsigned i = 0; i < 20 && !c->world.server->entry.is_on; i++) {
             loop_turn(c->world.loop, false);
         }
-        while (c->world.server->deleting.is_on) {
+        while (c->world.server->entry.is_on) {
             sim_env_advance(c->world.env, 150 * NS_PER_MS); /* the database would commit */
             loop_turn(c->world.loop, false);
         }

@@ -41,10 +41,10 @@ static const Etcdserverpb__RangeResponse *range_reply(struct call *call)
 /* Until the delete is under way. */
 static void turn_until_deleting(struct world *w)
 {
-    for (unsigned i = 0; i < 1000 && !w->server->deleting.is_on; i++) {
+    for (unsigned i = 0; i < 1000 && !w->server->entry.is_on; i++) {
         loop_turn(w->loop, true);
     }
-    assert_true(w->server->deleting.is_on);
+    assert_true(w->server->entry.is_on);
 }
 
 static void open_world(struct world *w, struct config **config)
@@ -131,7 +131,7 @@ TEST(server_slice, a_delete_spans_turns_and_nobody_sees_half_of_it)
         turn_until_deleting(&w);
         struct call *put = call_submit(&w, call_put("k1", "later"));
         struct call *fresh = call_submit(&w, call_range(false, true, 0));
-        while (w.server->deleting.is_on) {
+        while (w.server->entry.is_on) {
             assert_int_equal(mvcc_revision(w.server->mvcc), before);
             assert_int_equal(w.server->applied, applied);
             assert_int_equal(deletion->done, 0);
@@ -143,7 +143,7 @@ TEST(server_slice, a_delete_spans_turns_and_nobody_sees_half_of_it)
                 struct call *whole = call_submit(&w, call_range(true, false, 0));
                 struct call *count = call_submit(&w, call_range(true, true, before));
                 loop_turn(w.loop, false);
-                if (w.server->deleting.is_on) {
+                if (w.server->entry.is_on) {
                     assert_int_equal(one->done, 1);
                     assert_int_equal(range_reply(one)->n_kvs, 1);
                     assert_int_equal(whole->done, 1);
@@ -193,7 +193,7 @@ TEST(server_slice, what_needs_the_whole_waits_for_a_delete_to_end)
     struct call *hash = call_new(REQUEST_HASH_KV, &request.base);
     hash->request.is_serializable = true;
     call_submit(&w, hash);
-    while (w.server->deleting.is_on) {
+    while (w.server->entry.is_on) {
         assert_int_equal(hash->done, 0);
         sim_env_advance(w.env, 20 * NS_PER_MS); /* a step of compaction would be due */
         loop_turn(w.loop, false);
@@ -242,7 +242,7 @@ TEST(server_slice, a_delete_goes_on_in_the_next_turn_when_this_one_has_taken_lon
     struct call *deletion = call_submit(&w, call_delete_range("k", "l", true));
     slow_begin(&w, 600 * NS_PER_US);
     turn_until_deleting(&w);
-    while (w.server->deleting.is_on) {
+    while (w.server->entry.is_on) {
         loop_turn(w.loop, false);
         turns++;
     }
@@ -362,7 +362,7 @@ TEST(server_slice, who_watches_one_key_from_the_past_hears_of_a_delete_once_and_
     for (unsigned i = 0; i < 3; i++) {
         loop_turn(w.loop, false);
     }
-    assert_true(w.server->deleting.is_on);
+    assert_true(w.server->entry.is_on);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(seen[i].puts, 1);
         assert_int_equal(seen[i].deletes, 0);
