@@ -480,7 +480,9 @@ static void iter_init(const struct mvcc_read *read, const struct key_range *rang
                       struct keyindex_iter *iter)
 {
     keyindex_iter_init(iter, read->store->index, range, read->at);
-    keyindex_iter_within(iter, read->sub);
+    if (read->sub != UINT32_MAX) {
+        keyindex_iter_within(iter, read->sub);
+    }
 }
 
 static void read_init(struct mvcc *store, const struct key_range *range, int64_t at, uint32_t sub,
