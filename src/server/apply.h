@@ -6,7 +6,8 @@
  * request could do wrong is refused here again, never asserted.
  *
  * Replies are encoded at once: rows are spliced from the store while they are valid. reply slices
- * live in the arena given.
+ * live in the arena given. What may be large (a Txn, a DeleteRange, a LeaseRevoke) is
+ * server/work's.
  *
  * Threads: loop thread only. */
 #ifndef SERVER_APPLY_H

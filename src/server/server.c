@@ -4,7 +4,7 @@
  *
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
- *               |        \--> RANGING -----------> DONE   either, when it is a large Range
+ *               |        \--> RANGING -----------> DONE   either, when it is a large Range or Txn
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
  *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
