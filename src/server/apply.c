@@ -21,6 +21,7 @@ void apply_free(struct apply **apply)
 {
     if (*apply != NULL) {
         buf_fini(&(*apply)->scratch);
+        mem_free((*apply)->ops);
         mem_free(*apply);
         *apply = NULL;
     }

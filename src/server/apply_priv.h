@@ -16,6 +16,8 @@ struct apply {
     struct apply_options options;
     uint64_t term;
     struct buf scratch; /* the reply being made: reused */
+    /* Room for a small work's operations (work.c); NULL while one has it. */
+    struct work_op *ops;
 };
 
 /* A Range of one key as it is now: its row, which is empty when it does not live, and what a

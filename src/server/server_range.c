@@ -203,11 +203,8 @@ void server__answer_pieces(struct server *server, struct server_request *request
 
 /* One that is not answered yet: a Range that is being measured, or a Txn. */
 struct server_read {
-    bool is_txn;
-    struct work work;
-    struct range range;
-    struct piece piece; /* the Range */
-    struct pieces pieces;
+    struct work *work; /* the Txn */
+    struct range *range;
 };
 
 /* Between two looks at the clock. */
@@ -215,12 +212,12 @@ struct server_read {
 
 static bool read_step(struct server_read *read, uint64_t *budget)
 {
-    if (read->is_txn) {
-        return work_step(&read->work, budget);
+    if (read->work != NULL) {
+        return work_step(read->work, budget);
     }
-    bool is_measured = range_measure(&read->range, budget);
+    bool is_measured = range_measure(read->range, budget);
     if (!is_measured) {
-        range_pause(&read->range);
+        range_pause(read->range);
     }
     return is_measured;
 }
@@ -244,15 +241,16 @@ static bool read_steps(struct server *server, struct server_read *read)
 static void read_answer(struct server *server, struct server_request *request)
 {
     struct server_read *read = request->read;
-    struct pieces *pieces = &read->pieces;
+    struct pieces *pieces = NULL;
     enum status status = STATUS_OK;
     request->read = NULL;
-    if (read->is_txn) {
-        status = work_end(&read->work, &request->reply, &pieces);
+    if (read->work != NULL) {
+        status = work_end(read->work, &request->reply, &pieces);
         spend(server, request->reply.len / RANGE_UNIT_BYTES);
     } else {
-        pieces_init(pieces, &read->piece, 1);
-        pieces_add_range(pieces, &read->range);
+        pieces = arena_alloc(request->arena, sizeof(*pieces));
+        pieces_init(pieces, arena_alloc(request->arena, sizeof(struct piece)), 1);
+        pieces_add_range(pieces, read->range);
     }
     if (pieces != NULL) {
         server__answer_pieces(server, request, pieces);
@@ -281,9 +279,9 @@ void server__run_range(struct server *server, struct server_request *request)
         server__finish(server, request, STATUS_OK);
         return;
     }
-    struct server_read *read = arena_alloc(request->arena, sizeof(*read));
-    read->is_txn = false;
-    enum status status = apply_range_open(server->apply, request->message, &read->range);
+    struct server_read *read = ARENA_NEW(request->arena, struct server_read);
+    read->range = arena_alloc(request->arena, sizeof(*read->range));
+    enum status status = apply_range_open(server->apply, request->message, read->range);
     if (status != STATUS_OK) {
         server__finish(server, request, status);
         return;
@@ -293,10 +291,10 @@ void server__run_range(struct server *server, struct server_request *request)
 
 void server__run_txn(struct server *server, struct server_request *request)
 {
-    struct server_read *read = arena_alloc(request->arena, sizeof(*read));
-    read->is_txn = true;
-    enum status status = work_open(&read->work, server->apply, WORK_TXN_READ, request->message,
-                                   request->arena, true);
+    struct server_read *read = ARENA_NEW(request->arena, struct server_read);
+    read->work = arena_alloc(request->arena, sizeof(*read->work));
+    enum status status =
+        work_open(read->work, server->apply, WORK_TXN_READ, request->message, request->arena, true);
     if (status != STATUS_OK) {
         server__finish(server, request, status);
         return;
@@ -328,9 +326,9 @@ void server__drop_range(struct server_request *request)
 {
     struct server_read *read = request->read;
     request->read = NULL;
-    if (read->is_txn) {
-        work_close(&read->work);
+    if (read->work != NULL) {
+        work_close(read->work);
     } else {
-        range_close(&read->range);
+        range_close(read->range);
     }
 }

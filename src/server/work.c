@@ -35,6 +35,8 @@ typedef Etcdserverpb__DeleteRangeRequest DeleteRangeRequest;
 /* The small answers grow in one place up to this; larger ones, or more of them, have places of
  * their own: doubling what is large is a long copy. */
 #define OUT_MAX ((size_t)64 * 1024)
+/* So many operations are listed in memory that is used again and again. */
+#define OPS_LENT ((size_t)32)
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
@@ -169,7 +171,7 @@ static bool check_puts(struct work *work, uint64_t *budget)
 
 static int64_t revision_before(const struct work *work)
 {
-    return work->is_anchored ? work->anchor.at : mvcc_revision(work->apply->options.mvcc);
+    return work->is_anchored ? work->anchor->at : mvcc_revision(work->apply->options.mvcc);
 }
 
 static enum status check_range(const struct work *work, const RangeRequest *range)
@@ -243,7 +245,7 @@ static enum status rows_open(struct work *work, const RangeRequest *request)
     struct range *rows = rows_place(work);
     enum status status = STATUS_OK;
     if (work->is_anchored && request->revision <= 0) {
-        range_open_beside(&work->anchor, request, NULL, rows);
+        range_open_beside(work->anchor, request, NULL, rows);
     } else {
         status = range_open(work->apply->options.mvcc, request, NULL, rows);
     }
@@ -287,7 +289,7 @@ static bool do_range(struct work *work, struct work_op *op, uint64_t *budget)
             work->status = status;
             return true;
         }
-        op->revision = work->is_anchored ? work->anchor.at : work->rows->revision;
+        op->revision = work->is_anchored ? work->anchor->at : work->rows->revision;
     }
     if (!range_measure(work->rows, budget)) {
         return false;
@@ -439,7 +441,7 @@ static void pause(struct work *work)
 {
     struct mvcc *mvcc = work->apply->options.mvcc;
     if (work->is_comparing) {
-        mvcc_read_pause(&work->compared);
+        mvcc_read_pause(work->compared);
     }
     if (work->is_ranging) {
         range_pause(work->rows);
@@ -449,7 +451,8 @@ static void pause(struct work *work)
     }
     if (work->kind == WORK_TXN_READ && !work->is_anchored) {
         struct key_range none = {.kind = KEY_ONE};
-        enum err err = mvcc_read_open(mvcc, &none, 0, &work->anchor);
+        work->anchor = arena_alloc(work->arena, sizeof(*work->anchor));
+        enum err err = mvcc_read_open(mvcc, &none, 0, work->anchor);
         ASSERT(err == ERR_OK); /* the current revision is never compacted */
         work->is_anchored = true;
     }
@@ -537,6 +540,19 @@ static void work_init(struct work *work, struct apply *apply, enum work_kind kin
     work->stage = kind == WORK_TXN || kind == WORK_TXN_READ ? WORK_CHOOSE : WORK_BEGIN;
 }
 
+/* What small work needs is there: without a malloc, and warm. */
+static void borrow(struct work *work)
+{
+    struct apply *apply = work->apply;
+    work->out = apply->scratch;
+    apply->scratch = (struct buf){0};
+    buf_reset(&work->out);
+    work->lent = apply->ops != NULL ? apply->ops : mem_array(OPS_LENT, sizeof(work->lent[0]));
+    apply->ops = NULL;
+    work->ops = work->lent;
+    work->cap = OPS_LENT;
+}
+
 enum status work_open(struct work *work, struct apply *apply, enum work_kind kind,
                       const void *request, struct arena *arena, bool wants_reply)
 {
@@ -548,21 +564,21 @@ enum status work_open(struct work *work, struct apply *apply, enum work_kind kin
     if (kind == WORK_REVOKE) {
         lessor_revoke_begin(apply->options.lessor, work->lease);
     }
-    if (work->stage == WORK_CHOOSE) {
-        const TxnRequest *txn = request;
-        ops_reserve(work, 1 + (txn->n_success > txn->n_failure ? txn->n_success : txn->n_failure));
-    }
+    borrow(work);
     op_add(work, first_kind(kind), request)->depth = 1;
-    work->out = apply->scratch;
-    apply->scratch = (struct buf){0};
-    buf_reset(&work->out);
     return STATUS_OK;
 }
 
 /* A reply larger than this does not leave its memory behind. */
-static void out_give_back(struct work *work)
+static void give_back(struct work *work)
 {
     struct buf *scratch = &work->apply->scratch;
+    if (work->apply->ops != NULL) {
+        mem_free(work->lent);
+    } else {
+        work->apply->ops = work->lent;
+    }
+    work->lent = NULL;
     if (scratch->data != NULL || work->out.cap > 2 * OUT_MAX) {
         buf_fini(&work->out);
     } else {
@@ -614,7 +630,7 @@ void work_close(struct work *work)
 {
     ASSERT(!work->is_begun);
     if (work->is_comparing) {
-        mvcc_read_close(&work->compared);
+        mvcc_read_close(work->compared);
         work->is_comparing = false;
     }
     if (work->is_ranging) {
@@ -623,8 +639,8 @@ void work_close(struct work *work)
     }
     rows_close(work);
     if (work->is_anchored) {
-        mvcc_read_close(&work->anchor);
+        mvcc_read_close(work->anchor);
         work->is_anchored = false;
     }
-    out_give_back(work);
+    give_back(work);
 }

@@ -94,7 +94,8 @@ struct work {
     lease_id lease; /* to be revoked */
     uint64_t cost;  /* of the quota */
 
-    struct work_op *ops; /* in preorder */
+    struct work_op *ops;  /* in preorder */
+    struct work_op *lent; /* the apply's room for few of them */
     size_t count;
     size_t cap;
     size_t at;      /* the one under way */
@@ -109,10 +110,9 @@ struct work {
     uint8_t *text_from;
     uint8_t *text_end;
 
-    /* Set when they are used. */
-    struct mvcc_delete keys;
-    struct mvcc_read compared;
-    struct mvcc_read anchor; /* a read that is opened only to be one at that revision */
+    struct mvcc_read *compared; /* of a range that is compared */
+    struct mvcc_read *anchor;   /* a read that is opened only to be one at that revision */
+    struct mvcc_delete keys;    /* set when it is used */
 };
 
 /* A status other than OK has begun nothing: no work_close(). Without wants_reply nobody reads it.

@@ -91,7 +91,7 @@ static bool holds_for_one(struct work *work, const Compare *compare)
     struct key_version version;
     bool is_there;
     if (work->is_anchored) {
-        is_there = mvcc_read_get(&work->anchor, key, &row);
+        is_there = mvcc_read_get(work->anchor, key, &row);
     } else if (work->kind == WORK_TXN && !needs_row(compare)) {
         is_there = mvcc_get_version(mvcc, key, &version);
         row = is_there ? row_of_version(&version) : (struct mvcc_row){0};
@@ -106,10 +106,13 @@ static bool holds_for_one(struct work *work, const Compare *compare)
 static void compared_open(struct work *work, const Compare *compare)
 {
     struct key_range range = key_range_of(pb_bytes(compare->key), pb_bytes(compare->range_end));
+    if (work->compared == NULL) {
+        work->compared = arena_alloc(work->arena, sizeof(*work->compared));
+    }
     if (work->is_anchored) {
-        mvcc_read_open_beside(&work->anchor, &range, &work->compared);
+        mvcc_read_open_beside(work->anchor, &range, work->compared);
     } else {
-        enum err err = mvcc_read_open(work->apply->options.mvcc, &range, 0, &work->compared);
+        enum err err = mvcc_read_open(work->apply->options.mvcc, &range, 0, work->compared);
         ASSERT(err == ERR_OK); /* the current revision is never compacted */
     }
     work->is_comparing = true;
@@ -121,9 +124,9 @@ static bool holds_for_version(struct work *work, const Compare *compare,
 {
     struct mvcc_row row = row_of_version(version);
     if (needs_row(compare) || !version->is_newest) {
-        uint64_t pages = work->compared.pages;
-        struct slice raw = mvcc_read_row(&work->compared, version->mod, version->row_len);
-        work__spend(budget, RANGE_ROW_UNITS + RANGE_PAGE_UNITS * (work->compared.pages - pages) +
+        uint64_t pages = work->compared->pages;
+        struct slice raw = mvcc_read_row(work->compared, version->mod, version->row_len);
+        work__spend(budget, RANGE_ROW_UNITS + RANGE_PAGE_UNITS * (work->compared->pages - pages) +
                                 raw.len / RANGE_UNIT_BYTES);
         if (mvcc_row_parse(raw, &row) != ERR_OK) {
             fatal("the database holds a row that is no key-value; restore it from a snapshot");
@@ -141,14 +144,14 @@ static bool compare_range(struct work *work, const Compare *compare, uint64_t *b
     if (!work->is_comparing) {
         compared_open(work, compare);
     }
-    while (holds && *budget > 0 && mvcc_read_key(&work->compared, &version, budget)) {
+    while (holds && *budget > 0 && mvcc_read_key(work->compared, &version, budget)) {
         work->has_compared = true;
         holds = holds_for_version(work, compare, &version, budget);
     }
-    if (holds && !mvcc_read_is_done(&work->compared)) {
+    if (holds && !mvcc_read_is_done(work->compared)) {
         return false;
     }
-    mvcc_read_close(&work->compared);
+    mvcc_read_close(work->compared);
     work->is_comparing = false;
     *holds_out = work->has_compared ? holds : holds_for_none(compare);
     return true;
