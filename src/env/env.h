@@ -4,9 +4,10 @@
  * the real one; sim/ makes worlds whose disks tear and whose clocks skew. The same inputs from an
  * env give the same outputs, bit for bit.
  *
- * Threads: `struct env` belongs to the loop thread. Disk calls may be made from jobs on executors
- * too, as long as no two threads use one `struct file` at a time, except file_pread() on a file
- * that nobody truncates. */
+ * Threads: `struct env` belongs to the loop thread: the one that called loop_run(), or one that
+ * stands in for it while it works inside of a poll; never two at a time. Disk calls may be made
+ * from jobs on executors too, as long as no two threads use one `struct file` at a time, except
+ * file_pread() on a file that nobody truncates. */
 #ifndef ENV_ENV_H
 #define ENV_ENV_H
 
@@ -142,7 +143,8 @@ void file_close(struct file **file); /* NULLs; safe on NULL */
 /* ---- threads --------------------------------------------------------------------------- */
 
 /* Work off the loop. Embed the job; from submit until done() it belongs to the executor.
- * run() is called on a thread of the executor, done() later on the loop thread. */
+ * run() is called on a thread of the executor, or inside of a later poll while another thread has
+ * the loop; done() later on the loop thread. */
 struct job;
 typedef void job_fn(struct job *job);
 struct job {
@@ -285,6 +287,11 @@ struct env {
     struct net *net;       /* NULL where there are no sockets */
     struct executor *pool; /* shared helpers: DNS, bcrypt, file deletion; may be NULL in tests */
     mono_ns woken_at;      /* when the last poll() stopped waiting and began to run handlers */
+    /* Turns the loop once, waiting for events; false: it has been told to stop. A poll() that does
+     * work of its own lets another thread call it meanwhile, so it may come from inside of poll(),
+     * and before the poll returns it has ended. NULL: nobody minds the loop for its thread. */
+    bool (*turn)(void *ctx);
+    void *turn_ctx;
 };
 
 mono_ns env_now_mono(struct env *env); /* reads the clock: the loop has a cached one */

@@ -150,11 +150,25 @@ void loop_turn(struct loop *loop, bool block)
     count_stall(&loop->stats, end > env->woken_at ? end - env->woken_at : 0);
 }
 
+/* For who minds the loop while the thread of loop_run() works inside of a poll. */
+static bool turn_for_another(void *ctx)
+{
+    struct loop *loop = ctx;
+    if (atomic_load(&loop->stop)) {
+        return false;
+    }
+    loop_turn(loop, true);
+    return true;
+}
+
 void loop_run(struct loop *loop)
 {
+    loop->env->turn_ctx = loop;
+    loop->env->turn = turn_for_another;
     while (!atomic_load(&loop->stop)) {
         loop_turn(loop, true);
     }
+    loop->env->turn = NULL;
     atomic_store(&loop->stop, false);
 }
 

@@ -9,7 +9,9 @@
  * The loop measures itself: from when a poll stopped waiting (env.woken_at) to the start of the
  * next is a stall, kept in a histogram and as a maximum. Work of socket handlers counts.
  *
- * Threads: all calls on the loop thread, except loop_stop() and loop_wake(). */
+ * Threads: all calls on the loop thread, except loop_stop() and loop_wake(). Inside of loop_run()
+ * the env may give that role to another thread for a while (env.turn), never in the middle of a
+ * turn. */
 #ifndef ENV_LOOP_H
 #define ENV_LOOP_H
 

@@ -12,19 +12,13 @@
 
 #define RECENT_NS (2 * NS_PER_MS)
 #define PAUSE_SHORT_NS                                                                             \
-    (80 * NS_PER_US) /* on average: events come so fast that sleeping is slower */
+    (80 * NS_PER_US) /* on average: requests come so fast that sleeping is slower */
+#define PAUSE_COUNTED_MAX_NS NS_PER_MS /* of one pause: a single long one ends the spinning */
 /* A look that takes longer was another process's turn on this processor: yielding to it costs a
  * slice of its time, milliseconds, where being woken up would not. So there is no spinning for a
- * while. For a client that is alone only what is longer than the wal's own thread works between two
- * of its sleeps, because it is what we wait for. */
+ * while. */
 #define CROWDED_NS (100 * NS_PER_US)
-#define CROWDED_ALONE_NS NS_PER_MS
 #define CROWDED_REST_NS (500 * NS_PER_MS)
-#define ALONE_NS (10 * NS_PER_MS) /* heard of nobody else for so long: a lone client */
-#define NAP_MIN_NS (20 * NS_PER_US)
-#define NAP_LATE_MAX_NS (200 * NS_PER_US)
-#define TIMER_SLACK_NS 1000            /* the system's own is 50 us, as much as a nap */
-#define PAUSE_COUNTED_MAX_NS NS_PER_MS /* of one pause: a single long one ends the spinning */
 
 static struct posix_env *posix_of(struct env *env)
 {
@@ -100,75 +94,32 @@ static void arm_deadline(struct posix_env *env, uint64_t wait_ns)
     ASSERT(failed == 0);
 }
 
-/* Sleeps to the nanosecond where milliseconds would be too coarse. True: until `wake_at`; false:
- * something has come, and a handler has run for it or will when libuv polls. */
-static bool sleep_exactly(struct posix_env *env, mono_ns wake_at)
+/* Sleeps to the nanosecond where milliseconds would be too coarse, unless something comes. */
+static void sleep_exactly(struct posix_env *env, mono_ns wake_at)
 {
     uv_run(&env->uv, UV_RUN_NOWAIT); /* tells epoll what is waited for */
     mono_ns now = posix__now();
     if (env->is_awake || wake_at <= now) {
-        return false;
+        return;
     }
     struct pollfd events = {.fd = uv_backend_fd(&env->uv), .events = POLLIN};
     struct timespec wait = {.tv_sec = (time_t)((wake_at - now) / NS_PER_SEC),
                             .tv_nsec = (long)((wake_at - now) % NS_PER_SEC)};
-    return ppoll(&events, 1, &wait, NULL) == 0;
+    ppoll(&events, 1, &wait, NULL);
+    uv_run(&env->uv, UV_RUN_NOWAIT);
 }
 
-/* Sleeps until shortly before a quick job is expected back, or `until`: waking up takes its time,
- * which is learnt. */
-static void nap(struct posix_env *env, mono_ns until)
-{
-    mono_ns wake_at = posix__executors_nap_until(env);
-    wake_at = wake_at < until ? wake_at : until;
-    if (wake_at < posix__now() + env->nap_late_ns + NAP_MIN_NS) {
-        return;
-    }
-    wake_at -= env->nap_late_ns;
-    if (sleep_exactly(env, wake_at)) {
-        mono_ns now = posix__now();
-        uint64_t late_ns = now > wake_at ? now - wake_at : 0;
-        late_ns = late_ns < NAP_LATE_MAX_NS ? late_ns : NAP_LATE_MAX_NS;
-        env->nap_late_ns = (env->nap_late_ns * 7 + late_ns) / 8;
-    }
-}
-
-void posix__heard(struct posix_env *env, const void *who)
-{
-    if (env->heard != who) {
-        env->heard = who;
-        env->several_until = env->env.woken_at + ALONE_NS;
-    }
-}
-
-/* Looks without sleeping while a quick job is about to come back, or the next request of a client
- * that has been answering at once, as long as this thread is idle most of the time: a busy one has
- * better use for its processor. */
+/* Looks without sleeping for the next request of a client that has been answering at once, as long
+ * as this thread is idle most of the time: a busy one has better use for its processor. */
 static void spin(struct posix_env *env, mono_ns start, mono_ns until)
 {
-    if (env->waited_ns < 2 * env->worked_ns || start < env->crowded_until) {
+    if (env->pause_ns >= PAUSE_SHORT_NS || env->waited_ns < 2 * env->worked_ns ||
+        start < env->crowded_until) {
         return;
     }
-    uint64_t crowded_ns = start < env->several_until ? CROWDED_NS : CROWDED_ALONE_NS;
-    mono_ns spin_until = posix__executors_spin_until(env);
-    if (spin_until > start) {
-        nap(env, until);
-        if (env->is_awake) {
-            return;
-        }
-    }
-    if (env->pause_ns < PAUSE_SHORT_NS && start + PAUSE_SHORT_NS > spin_until) {
-        spin_until = start + PAUSE_SHORT_NS;
-    }
-    if (spin_until > until) {
-        spin_until = until;
-    }
-    if (spin_until <= start) {
-        return;
-    }
-    atomic_store(&env->is_looking, true);
+    mono_ns spin_until = start + PAUSE_SHORT_NS < until ? start + PAUSE_SHORT_NS : until;
     mono_ns now = posix__now();
-    while (!atomic_load(&env->has_done) && now < spin_until) {
+    while (now < spin_until) {
         mono_ns before = now;
         uv_run(&env->uv, UV_RUN_NOWAIT);
         if (env->is_awake) {
@@ -176,29 +127,37 @@ static void spin(struct posix_env *env, mono_ns start, mono_ns until)
         }
         sched_yield();
         now = posix__now();
-        if (now - before > crowded_ns) {
+        if (now - before > CROWDED_NS) {
             env->crowded_until = now + CROWDED_REST_NS;
             break;
         }
     }
-    atomic_store(&env->is_looking, false);
-    if (atomic_load(&env->has_done)) {
-        posix__awake(env);
-        posix__executors_reap(env);
-    }
 }
 
-/* Waits for a handler to run, or until `until`. */
-static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
+/* Runs the job that is held for this thread, unless there is something to do: false. */
+static bool work_here(struct posix_env *env, mono_ns until)
 {
-    spin(env, start, until);
-    if (env->is_awake) {
-        return;
+    if (env->held == NULL) {
+        return false;
     }
+    uv_run(&env->uv, UV_RUN_NOWAIT); /* tells epoll what is waited for */
+    if (env->is_awake) {
+        posix__executors_release(env);
+        return false;
+    }
+    posix__executors_run_held(env, until);
+    env->is_awake = false; /* whatever a stand-in has done meanwhile */
+    posix__awake(env);
+    posix__executors_reap(env);
+    return true;
+}
+
+/* Sleeps until a handler has run, or until `until`. */
+static void sleep_until(struct posix_env *env, mono_ns until)
+{
     mono_ns now = posix__now();
     if (until < now + NS_PER_MS) {
         sleep_exactly(env, until);
-        uv_run(&env->uv, UV_RUN_NOWAIT);
         return;
     }
     if (until != UINT64_MAX) {
@@ -226,6 +185,25 @@ static void count_wait(struct posix_env *env, uint64_t worked_ns, uint64_t waite
     }
 }
 
+/* Waits for something to do, or until `until`: works, looks for it, or sleeps. */
+static void wait_for_event(struct posix_env *env, mono_ns start, mono_ns until)
+{
+    bool is_pause = !posix__executors_are_busy(env);
+    if (!is_pause && work_here(env, until)) {
+        return;
+    }
+    if (is_pause) {
+        spin(env, start, until);
+    }
+    if (!env->is_awake) {
+        sleep_until(env, until);
+    }
+    posix__awake(env);
+    if (is_pause) {
+        count_pause(env, env->env.woken_at - start);
+    }
+}
+
 static void posix_poll(struct env *base, mono_ns until)
 {
     struct posix_env *env = posix_of(base);
@@ -234,14 +212,10 @@ static void posix_poll(struct env *base, mono_ns until)
     uint64_t worked_ns = start - env->env.woken_at;
     env->is_awake = false;
     if (until <= start) {
+        posix__executors_release(env);
         uv_run(&env->uv, UV_RUN_NOWAIT);
     } else {
-        bool is_pause = !posix__executors_are_busy(env);
         wait_for_event(env, start, until);
-        posix__awake(env);
-        if (is_pause) {
-            count_pause(env, env->env.woken_at - start);
-        }
     }
     posix__awake(env);
     count_wait(env, worked_ns, env->env.woken_at - start);
@@ -278,7 +252,8 @@ struct env *posix_env_new(void)
         fatal("cannot start the event loop's wake-up: %s", uv_strerror(failed));
     }
     uv_timer_init(&env->uv, &env->deadline);
-    prctl(PR_SET_TIMERSLACK, (unsigned long)TIMER_SLACK_NS, 0, 0, 0); /* refused: longer naps */
+    prctl(PR_SET_TIMERSLACK, (unsigned long)POSIX_TIMER_SLACK_NS, 0, 0,
+          0); /* refused: longer naps */
     posix__net_init(&env->net, env);
     env->env.net = &env->net.net;
     env->env.pool = env_executor_new(&env->env, "pool", POSIX_POOL_THREADS);
@@ -295,6 +270,7 @@ void posix_env_free(struct env **base)
     *base = NULL;
     executor_close(&env->env.pool);
     ASSERT(list_empty(&env->executors));
+    posix__stand_in_fini(env);
     posix__net_fini(&env->net);
     posix__process_fini(env);
     for (unsigned i = 0; i < env->signal_count; i++) {

@@ -2,16 +2,16 @@
  *
  *   loop thread                       a thread of the executor
  *   submit: queue, signal  ------->   parked on `work`; takes the first job, run()
- *   reap: done list, done() <-------  done list; has_done and uv_async when it was empty
+ *   reap: done list, done() <-------  done list; uv_async when it was empty
  *
  * A lone job costs one futex wake and one eventfd write; jobs that queue up meanwhile cost
  * neither. Threads start when work first finds nobody idle.
  *
- * Waking a processor that sleeps takes 30 us and more in a virtual machine, as long as a quarter
- * of a sync. So a loop that has nothing else to do looks for the completion of a job whose like
- * has been quick (a WAL append and its sync) instead of going to sleep, or sleeps only until it may
- * be near: executor_bench shows the difference. Only serial executors; a pool's jobs have no common
- * length. */
+ * Waking a processor that sleeps takes 30 us and more in a virtual machine, twice a quarter of a
+ * quick sync. So a job of a serial executor whose like has been quick and alone (no input while
+ * it ran) is held until the loop has nothing to do, and then runs on the
+ * loop's own thread, while a stand-in minds the loop (posix_standin.c). A pool's jobs have no
+ * common length. */
 #include "base/mem.h"
 #include "env/posix_priv.h"
 
@@ -20,8 +20,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TRIP_FIRST_NS (100 * NS_PER_US)     /* what is expected of an executor at first */
-#define TRIP_QUICK_MAX_NS (300 * NS_PER_US) /* longer ones are not worth a spin */
+#define TRIP_FIRST_NS (100 * NS_PER_US) /* what is expected of an executor at first */
+/* Longer ones gain too little on the loop's thread, compared with what a stand-in that has to take
+ * the loop costs. */
+#define TRIP_HERE_MAX_NS (2 * NS_PER_MS)
+#define TRIPS_ALONE 4 /* so many in a row, and the next is expected to be alone as well */
 
 struct posix_executor {
     struct executor executor;
@@ -37,6 +40,7 @@ struct posix_executor {
     size_t queue_len;
     size_t idle_count; /* threads parked on `work` */
     bool is_closing;   /* threads leave once the queue is empty */
+    bool is_held;      /* its only job runs on the loop's thread, or will: no thread may take one */
 
     /* The loop thread's. */
     pthread_t *threads;
@@ -45,7 +49,8 @@ struct posix_executor {
     size_t flying_count;  /* submitted, not yet done */
     mono_ns submitted_at; /* when flying_count left 0 */
     uint64_t trip_ns;     /* from submit to done, smoothed */
-    uint64_t spread_ns;   /* how far a trip is from that, smoothed */
+    uint64_t input_count; /* the env's when flying_count left 0 */
+    unsigned alone_count; /* trips in which no input came, in a row */
     struct list reaped;   /* done() is being called for these, in order */
     unsigned reap_depth;
     bool is_closed; /* freed by whoever reaps */
@@ -58,8 +63,8 @@ static struct posix_executor *executor_of(struct executor *executor)
 
 static struct job *take_job(struct posix_executor *executor)
 {
-    while (list_empty(&executor->queue)) {
-        if (executor->is_closing) {
+    while (list_empty(&executor->queue) || executor->is_held) {
+        if (executor->is_closing && !executor->is_held) {
             return NULL;
         }
         executor->idle_count++;
@@ -68,16 +73,6 @@ static struct job *take_job(struct posix_executor *executor)
     }
     executor->queue_len--;
     return CONTAINER_OF(list_pop(&executor->queue), struct job, link);
-}
-
-/* Either the loop sees has_done, or we see that it has stopped looking: both are sequentially
- * consistent. */
-static void tell_loop(struct posix_env *env)
-{
-    atomic_store(&env->has_done, true);
-    if (!atomic_load(&env->is_looking)) {
-        uv_async_send(&env->async);
-    }
 }
 
 static void *work(void *ctx)
@@ -97,7 +92,7 @@ static void *work(void *ctx)
         list_add_tail(&executor->done, &job->link);
         if (was_empty) {
             pthread_mutex_unlock(&executor->lock);
-            tell_loop(executor->env);
+            uv_async_send(&executor->env->async);
             pthread_mutex_lock(&executor->lock);
         }
     }
@@ -121,16 +116,47 @@ static void start_thread(struct posix_executor *executor)
     }
 }
 
+/* Whether a job that is the only one is better run on the loop's thread. */
+static bool may_hold(const struct posix_executor *executor)
+{
+    return executor->thread_max == 1 && executor->alone_count >= TRIPS_ALONE &&
+           executor->trip_ns <= TRIP_HERE_MAX_NS && executor->env->held == NULL &&
+           posix__stand_in_ready(executor->env);
+}
+
+void posix__executors_release(struct posix_env *env)
+{
+    struct posix_executor *executor = env->held;
+    if (executor != NULL) {
+        env->held = NULL;
+        pthread_mutex_lock(&executor->lock);
+        executor->is_held = false;
+        pthread_mutex_unlock(&executor->lock);
+        pthread_cond_signal(&executor->work);
+    }
+}
+
 static void submit(struct executor *base, struct job *job)
 {
     struct posix_executor *executor = executor_of(base);
     ASSERT(!executor->is_closed);
-    if (executor->flying_count++ == 0) {
+    bool is_alone = executor->flying_count++ == 0;
+    if (is_alone) {
         executor->submitted_at = posix__now();
+        executor->input_count = executor->env->input_count;
+    } else if (executor->env->held == executor) {
+        posix__executors_release(executor->env);
     }
+    bool is_held = is_alone && may_hold(executor);
     pthread_mutex_lock(&executor->lock);
     list_add_tail(&executor->queue, &job->link);
     executor->queue_len++;
+    if (is_held) {
+        executor->is_held = true;
+        pthread_mutex_unlock(&executor->lock);
+        executor->env->held = executor;
+        return;
+    }
     bool has_idle = executor->idle_count > 0;
     bool is_short = executor->queue_len > executor->idle_count;
     pthread_mutex_unlock(&executor->lock);
@@ -158,13 +184,32 @@ static void count_done(struct posix_executor *executor)
     ASSERT(executor->flying_count > 0);
     if (--executor->flying_count == 0) {
         uint64_t trip_ns = posix__now() - executor->submitted_at;
-        uint64_t usual_ns = executor->trip_ns;
-        uint64_t off_ns = trip_ns > usual_ns ? trip_ns - usual_ns : usual_ns - trip_ns;
-        /* A single long trip must not make it look for long. */
-        off_ns = off_ns < usual_ns ? off_ns : usual_ns;
-        executor->spread_ns = (executor->spread_ns * 7 + off_ns) / 8;
-        executor->trip_ns = (usual_ns * 7 + trip_ns) / 8;
+        executor->trip_ns = (executor->trip_ns * 7 + trip_ns) / 8;
+        bool is_alone = executor->input_count == executor->env->input_count;
+        executor->alone_count = is_alone ? executor->alone_count + 1 : 0;
     }
+}
+
+/* The stand-in may turn the loop meanwhile, and even close the executor: it is not touched once its
+ * job is on the list of those done. */
+void posix__executors_run_held(struct posix_env *env, mono_ns until)
+{
+    struct posix_executor *executor = env->held;
+    env->held = NULL;
+    pthread_mutex_lock(&executor->lock);
+    struct job *job = CONTAINER_OF(list_pop(&executor->queue), struct job, link);
+    executor->queue_len--;
+    pthread_mutex_unlock(&executor->lock);
+    posix__stand_in_arm(env, until);
+    job->run(job);
+    pthread_mutex_lock(&executor->lock);
+    list_add_tail(&executor->done, &job->link);
+    executor->is_held = false;
+    if (!list_empty(&executor->queue) || executor->is_closing) {
+        pthread_cond_broadcast(&executor->work);
+    }
+    pthread_mutex_unlock(&executor->lock);
+    posix__stand_in_disarm(env);
 }
 
 /* Calls done() for what is finished. A done() may close the executor, which reaps all there is and
@@ -191,6 +236,9 @@ static void close_executor(struct executor *base)
 {
     struct posix_executor *executor = executor_of(base);
     ASSERT(!executor->is_closed);
+    if (executor->env->held == executor) {
+        posix__executors_release(executor->env);
+    }
     pthread_mutex_lock(&executor->lock);
     executor->is_closing = true;
     pthread_mutex_unlock(&executor->lock);
@@ -227,38 +275,6 @@ struct executor *posix__executor_new(struct env *base, const char *name, unsigne
     return &executor->executor;
 }
 
-static bool is_quick(const struct posix_executor *executor)
-{
-    return executor->flying_count > 0 && executor->thread_max == 1 &&
-           executor->trip_ns <= TRIP_QUICK_MAX_NS;
-}
-
-mono_ns posix__executors_spin_until(struct posix_env *env)
-{
-    mono_ns until = 0;
-    LIST_FOR_EACH (&env->executors, node) {
-        const struct posix_executor *executor = CONTAINER_OF(node, struct posix_executor, link);
-        if (is_quick(executor)) {
-            mono_ns end = executor->submitted_at + 2 * executor->trip_ns;
-            until = end > until ? end : until;
-        }
-    }
-    return until;
-}
-
-mono_ns posix__executors_nap_until(struct posix_env *env)
-{
-    mono_ns until = UINT64_MAX;
-    LIST_FOR_EACH (&env->executors, node) {
-        const struct posix_executor *executor = CONTAINER_OF(node, struct posix_executor, link);
-        if (is_quick(executor) && executor->spread_ns < executor->trip_ns) {
-            mono_ns soonest = executor->submitted_at + executor->trip_ns - executor->spread_ns;
-            until = soonest < until ? soonest : until;
-        }
-    }
-    return until == UINT64_MAX ? 0 : until;
-}
-
 bool posix__executors_are_busy(struct posix_env *env)
 {
     LIST_FOR_EACH (&env->executors, node) {
@@ -274,7 +290,6 @@ void posix__executors_reap(struct posix_env *env)
 {
     struct list *head = &env->executors;
     struct list cursor;
-    atomic_store(&env->has_done, false); /* before looking: what comes later sets it again */
     list_add_head(head, &cursor);
     while (cursor.next != head) {
         struct list *node = cursor.next;

@@ -225,7 +225,7 @@ TEST(posix_executor, a_done_may_submit_its_job_again)
     world_fini(&world);
 }
 
-/* Takes from no time to longer than the loop looks without sleeping. */
+/* Takes from no time to longer than a wake-up takes. */
 static void run_for_a_while(struct job *job)
 {
     struct env *env = work_of(job)->world->env;
@@ -236,9 +236,9 @@ static void run_for_a_while(struct job *job)
     note_run(job);
 }
 
-/* The job ends while the loop looks, as it stops looking, and while it sleeps: were a completion
+/* The job ends before the loop polls, as it goes to sleep, and while it sleeps: were a completion
  * lost, the poll without a deadline would hang. */
-TEST(posix_executor, no_completion_is_lost_between_looking_and_sleeping)
+TEST(posix_executor, no_completion_is_lost_between_polling_and_sleeping)
 {
     struct world world;
     struct work work;
@@ -309,7 +309,7 @@ TEST(posix_executor, a_deadline_that_passes_before_the_poll_ends_it_all_the_same
     posix_env_free(&env);
 }
 
-/* ---- looking and napping --------------------------------------------------------------------- */
+/* ---- jobs of all lengths --------------------------------------------------------------------- */
 
 static void take_some_time(struct job *job)
 {
@@ -332,8 +332,7 @@ static void trips(struct world *world, struct work *work, unsigned count, int ns
     }
 }
 
-/* What the loop expects is wrong each time that the length changes. */
-TEST(posix_executor, jobs_that_are_shorter_and_longer_than_expected_come_back_all_the_same)
+TEST(posix_executor, jobs_that_are_shorter_and_longer_than_those_before_come_back_all_the_same)
 {
     static const int lengths[] = {100000, 1, 250000, 50000, 2000000, 1};
     struct world world;
@@ -357,7 +356,7 @@ static void wait_until_told(struct job *job)
     note_run(job);
 }
 
-TEST(posix_executor, a_deadline_and_a_wake_end_a_poll_that_expects_a_job)
+TEST(posix_executor, a_deadline_and_a_wake_end_a_poll_beside_a_job)
 {
     struct world world;
     struct work work;

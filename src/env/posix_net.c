@@ -150,7 +150,7 @@ static void sock_ready(uv_poll_t *poll, int status, int events)
         return;
     }
     if ((events & UV_READABLE) != 0 && sock->want_read && !sock->is_closed) {
-        posix__heard(sock->net->env, sock);
+        sock->net->env->input_count++;
         sock->handler->readable(&sock->sock, sock->ctx);
     }
     if ((events & UV_WRITABLE) != 0 && sock->want_write && !sock->is_closed) {

@@ -11,6 +11,7 @@
 
 #define POSIX_SIGNALS_MAX 8
 #define POSIX_POOL_THREADS 4
+#define POSIX_TIMER_SLACK_NS 1000 /* the system's own is 50 us */
 
 struct posix_signal {
     uv_signal_t handle;
@@ -36,6 +37,10 @@ struct posix_env {
     uv_timer_t deadline; /* ends a poll that waits for a timer of the loop */
     uv_async_t async;    /* wake() and job completions */
     struct list executors;
+    struct posix_executor *held; /* its only job waits for the next poll, to run on this thread */
+    struct posix_stand_in *stand_in; /* NULL: not needed so far, or */
+    bool has_no_stand_in;            /* there is none to be had */
+    uint64_t input_count;            /* how often a socket had input */
     struct posix_signal signals[POSIX_SIGNALS_MAX];
     unsigned signal_count;
     uv_poll_t input; /* standard input, once somebody waits for it */
@@ -49,13 +54,6 @@ struct posix_env {
     uint64_t worked_ns;
     mono_ns crowded_until; /* others want our processor: no spinning before */
     uint64_t pause_ns;     /* from having nothing to do to the next event, smoothed */
-    const void *heard;     /* the socket that had input last; only compared */
-    mono_ns several_until; /* more than one socket has been heard lately */
-    uint64_t nap_late_ns;  /* how late a nap ends, smoothed */
-    /* A thread sets has_done when it has finished a job, and wakes the loop unless that looks
-     * anyway; the loop clears is_looking before it looks for the last time. */
-    atomic_bool has_done;
-    atomic_bool is_looking;
     struct posix_net net;
 };
 
@@ -64,18 +62,25 @@ void posix__awake(struct posix_env *env);
 
 mono_ns posix__now(void);
 
-/* Input has come from there. After posix__awake(). */
-void posix__heard(struct posix_env *env, const void *who);
-
 struct executor *posix__executor_new(struct env *env, const char *name, unsigned threads);
-/* How long it pays to look for a completion without sleeping: a time, or 0 for not at all. */
-mono_ns posix__executors_spin_until(struct posix_env *env);
-/* When the first completion that it pays to look for may come; 0: there is none. */
-mono_ns posix__executors_nap_until(struct posix_env *env);
 /* Whether a completion is expected at all. */
 bool posix__executors_are_busy(struct posix_env *env);
 /* Calls done() for what the threads have finished. */
 void posix__executors_reap(struct posix_env *env);
+/* The held job goes to its thread after all; safe when there is none. */
+void posix__executors_release(struct posix_env *env);
+/* Runs the held job here and now, while the stand-in minds the loop, which has nothing to do
+ * before `until`. Afterwards the job is finished, and may have been reaped. */
+void posix__executors_run_held(struct posix_env *env, mono_ns until);
+
+/* Whether somebody can mind the loop now. */
+bool posix__stand_in_ready(struct posix_env *env);
+/* From here to disarm() the stand-in may turn the loop, on an event or a little after `until`.
+ * Every interest in events has to be known to epoll: uv_run() comes first. */
+void posix__stand_in_arm(struct posix_env *env, mono_ns until);
+/* The loop is the caller's again; waits for the end of the stand-in's turn. */
+void posix__stand_in_disarm(struct posix_env *env);
+void posix__stand_in_fini(struct posix_env *env);
 
 void posix__net_init(struct posix_net *net, struct posix_env *env);
 /* Tells uv_poll about changed interests; before each poll. */

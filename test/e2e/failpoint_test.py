@@ -3,13 +3,15 @@
 Needs a build with failpoints (`make failpoints`, build/failpoints); says so where there is none.
 """
 import subprocess
+import threading
 import time
+from pathlib import Path
 
 from acked import Load, hash_kv
 from datadir import long_form
 from failpoints import AT_FOUNDING, ETCD, IN_DEFRAG, POINTS, Failpoints, need_build
 from harness import ETCDCTL, Server, contains, equal, run, test
-from pbtiny import Client
+from pbtiny import Client, put_request, range_request
 
 FLAGS = ["--snapshot-count", "60", "--snapshot-catchup-entries", "20", "--compaction-batch-limit", "40",
          "--backend-batch-interval", "10ms", "--log-level", "warn"]
@@ -81,6 +83,36 @@ def a_sleeping_disk_only_makes_it_slow():
     client = Client(server)
     load.check(client)
     client.close()
+    server.stop()
+
+
+@test
+def a_hanging_disk_holds_up_who_waits_for_it_and_nobody_else():
+    points = Failpoints()
+    server = server_with(points).start()
+    lone, other = Client(server), Client(server)
+    for i in range(200):  # alone for so long that its syncs run on the loop's own thread
+        equal(lone.kv("Put", put_request(b"k", b"v%d" % i))[0], "OK")
+    threads = [path.read_text().strip() for path in Path(f"/proc/{server.process.pid}/task").glob("*/comm")]
+    assert "stand-in" in threads, threads
+    equal(points.call("PUT", "/raftBeforeSave", "1*sleep(\"3s\")")[0], 204)
+    late = []
+    put = threading.Thread(target=lambda: late.append(lone.kv("Put", put_request(b"k", b"late"))[0]))
+    put.start()
+    while points.call("GET", "/raftBeforeSave/count")[1] == "0":
+        time.sleep(0.01)
+    for _ in range(50):
+        code, _, reply = other.kv("Range", range_request(b"k", serializable=True))
+        equal(code, "OK")
+        contains(reply, b"v199")
+        equal(server.get("/version")[0], 200)
+    assert put.is_alive(), "the disk did not hang"
+    equal(other.kv("Put", put_request(b"other", b"1"))[0], "OK")  # behind the first one
+    put.join()
+    equal(late, ["OK"])
+    contains(other.kv("Range", range_request(b"k"))[2], b"late")
+    lone.close()
+    other.close()
     server.stop()
 
 
