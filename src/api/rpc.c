@@ -42,12 +42,14 @@ static enum status prepare_delete(struct api *api, const void *message,
 {
     UNUSED(api);
     request->kind = REQUEST_DELETE_RANGE;
+    request->takes_source = true;
     return check_delete_range(message);
 }
 
 static enum status prepare_txn(struct api *api, const void *message, struct server_request *request)
 {
     request->kind = txn_is_write(message) ? REQUEST_TXN : REQUEST_TXN_READ;
+    request->takes_source = true;
     request->is_serializable = request->kind == REQUEST_TXN_READ && txn_is_serializable(message);
     return check_txn(message, api->config->max_txn_ops);
 }

@@ -11,6 +11,7 @@
 
 #include "codec/pb.h"
 #include "server/apply.h"
+#include "server/work.h"
 #include "state/lease.h"
 #include "storage/manual_env.h"
 
@@ -117,12 +118,24 @@ METHOD(delete_range, Etcdserverpb__DeleteRangeRequest)
 METHOD(compact, Etcdserverpb__CompactionRequest)
 METHOD(alarm, Etcdserverpb__AlarmRequest)
 
+/* In steps as small as they can be. */
 static enum status do_txn(struct apply *apply, const void *message, struct arena *arena,
                           struct slice *reply_out)
 {
-    const Etcdserverpb__TxnRequest *txn = message;
-    return txn_is_write(txn) ? apply_txn(apply, txn, arena, reply_out)
-                             : apply_txn_read(apply, txn, arena, reply_out);
+    enum work_kind kind = txn_is_write(message) ? WORK_TXN : WORK_TXN_READ;
+    struct work work;
+    struct pieces *pieces = NULL;
+    enum status status = work_open(&work, apply, kind, message, arena, true);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (uint64_t budget = 1; !work_step(&work, &budget); budget = 1) {
+    }
+    status = work_end(&work, reply_out, &pieces);
+    if (pieces != NULL) {
+        *reply_out = pieces_take(pieces, arena);
+    }
+    return status;
 }
 
 static enum status check_any_range(const void *message)

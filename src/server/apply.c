@@ -1,4 +1,6 @@
-/* Everything but Range (apply_range.c) and Txn (apply_txn.c). */
+/* Everything but Range (apply_range.c), leases (apply_lease.c), and what is applied in steps
+ * (work.c).
+ */
 #include "server/apply_priv.h"
 
 #include "codec/pbwire.h"
@@ -19,6 +21,7 @@ void apply_free(struct apply **apply)
 {
     if (*apply != NULL) {
         buf_fini(&(*apply)->scratch);
+        mem_free((*apply)->ops);
         mem_free(*apply);
         *apply = NULL;
     }
@@ -192,113 +195,6 @@ enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *reque
     mvcc_end(apply->options.mvcc);
     *reply_out = apply__reply(apply, revision, buf_slice(&apply->scratch), arena);
     return has_room ? STATUS_OK : STATUS_NO_SPACE;
-}
-
-/* ---- delete -------------------------------------------------------------------------------- */
-
-/* The rows about to go, as repeated field 3. */
-static void prev_kvs_append(struct apply *apply, const struct key_range *range, struct buf *out)
-{
-    struct mvcc_read read;
-    struct slice raw;
-    enum err err = mvcc_read_open(apply->options.mvcc, range, 0, &read);
-    ASSERT(err == ERR_OK); /* the current revision is never compacted */
-    while (mvcc_read_next(&read, &raw)) {
-        reply_put_bytes(out, 3, raw);
-    }
-    mvcc_read_close(&read);
-}
-
-void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                        struct buf *out, int64_t *revision_out)
-{
-    struct mvcc *mvcc = apply->options.mvcc;
-    struct key_range range = key_range_of(pb_bytes(request->key), pb_bytes(request->range_end));
-    struct buf rows = {0};
-    if (request->prev_kv) {
-        prev_kvs_append(apply, &range, &rows);
-    }
-    reply_put_uint(out, 2, mvcc_delete(mvcc, &range));
-    buf_append_slice(out, buf_slice(&rows));
-    *revision_out = mvcc_revision(mvcc);
-    buf_fini(&rows);
-}
-
-enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                              struct arena *arena, struct range *prev, struct apply_delete *work)
-{
-    struct mvcc *mvcc = apply->options.mvcc;
-    struct key_range keys = key_range_of(pb_bytes(request->key), pb_bytes(request->range_end));
-    enum status status = apply__alarm_refuses(apply, 0);
-    if (status == STATUS_OK && request->key.len == 0) {
-        status = STATUS_EMPTY_KEY;
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
-    *work = (struct apply_delete){0};
-    if (request->prev_kv && prev != NULL) {
-        Etcdserverpb__RangeRequest *rows = pb_new(arena, &etcdserverpb__range_request__descriptor);
-        rows->key = request->key;
-        rows->range_end = request->range_end;
-        status = range_open(mvcc, rows, NULL, prev);
-        ASSERT(status == STATUS_OK); /* the current revision is never compacted */
-        work->prev = prev;
-    }
-    mvcc_begin(mvcc);
-    mvcc_delete_begin(mvcc, &keys, &work->keys);
-    return STATUS_OK;
-}
-
-bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget)
-{
-    struct mvcc *mvcc = apply->options.mvcc;
-    if (work->is_suspended) {
-        mvcc_resume(mvcc);
-    }
-    uint64_t keys = *budget / APPLY_DELETE_UNITS + 1;
-    uint64_t left = keys;
-    bool is_done = mvcc_delete_step(mvcc, &work->keys, &left);
-    uint64_t units = (keys - left) * APPLY_DELETE_UNITS;
-    *budget -= units < *budget ? units : *budget;
-    work->is_suspended = !is_done;
-    if (!is_done) {
-        mvcc_suspend(mvcc, &work->keys);
-    }
-    return is_done;
-}
-
-void apply_delete_end(struct apply *apply, struct apply_delete *work, struct arena *arena,
-                      struct slice *reply_out)
-{
-    ASSERT(!work->is_suspended);
-    int64_t revision = mvcc_end(apply->options.mvcc);
-    if (work->prev != NULL) {
-        struct reply_header header = apply_header(apply);
-        range_be_deleted(work->prev, &header, work->keys.count);
-        return;
-    }
-    buf_reset(&apply->scratch);
-    reply_put_uint(&apply->scratch, 2, work->keys.count);
-    *reply_out = apply__reply(apply, revision, buf_slice(&apply->scratch), arena);
-}
-
-enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                               struct arena *arena, struct slice *reply_out)
-{
-    struct range prev;
-    struct apply_delete work;
-    uint64_t budget = UINT64_MAX;
-    enum status status = apply_delete_open(apply, request, arena, &prev, &work);
-    if (status == STATUS_OK) {
-        bool is_done = apply_delete_step(apply, &work, &budget);
-        ASSERT(is_done);
-        apply_delete_end(apply, &work, arena, reply_out);
-    }
-    if (status == STATUS_OK && work.prev != NULL) {
-        *reply_out = apply_range_take(&prev, arena);
-    }
-    return status;
 }
 
 /* ---- compaction, alarms -------------------------------------------------------------------- */

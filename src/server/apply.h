@@ -6,7 +6,8 @@
  * request could do wrong is refused here again, never asserted.
  *
  * Replies are encoded at once: rows are spliced from the store while they are valid. reply slices
- * live in the arena given.
+ * live in the arena given. What may be large (a Txn, a DeleteRange, a LeaseRevoke) is
+ * server/work's.
  *
  * Threads: loop thread only. */
 #ifndef SERVER_APPLY_H
@@ -58,37 +59,12 @@ struct slice apply_range_take(struct range *range, struct arena *arena);
 /* All of it at once. */
 enum status apply_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                         struct arena *arena, struct slice *reply_out);
-/* A Txn without writes. */
-enum status apply_txn_read(struct apply *apply, const Etcdserverpb__TxnRequest *request,
-                           struct arena *arena, struct slice *reply_out);
-
 /* Writes: one call is one applied request, between backend_begin() and backend_end(). A status
  * other than OK has changed nothing, but for STATUS_NO_SPACE of a request that was applied while
  * the quota was exceeded: etcd applies it and says so. */
 enum status apply_put(struct apply *apply, const Etcdserverpb__PutRequest *request,
                       struct arena *arena, struct slice *reply_out);
 
-/* A DeleteRange in steps, each in a turn of its own if need be: nobody sees any of it before the
- * end, and nothing else is applied meanwhile. */
-struct apply_delete {
-    struct mvcc_delete keys;
-    struct range *prev; /* the rows that go, if they are asked for: of the revision before */
-    bool is_suspended;
-};
-/* `prev` is for the rows, and stays open when it was used (work->prev); NULL: nobody wants them. A
- * status other than OK has begun nothing. */
-enum status apply_delete_open(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                              struct arena *arena, struct range *prev, struct apply_delete *work);
-/* True when every key is deleted; else the rest is for later turns. */
-bool apply_delete_step(struct apply *apply, struct apply_delete *work, uint64_t *budget);
-/* Makes it readable. With prev that is what the reply is taken from, else it is *reply_out. */
-void apply_delete_end(struct apply *apply, struct apply_delete *work, struct arena *arena,
-                      struct slice *reply_out);
-/* All of it at once. */
-enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                               struct arena *arena, struct slice *reply_out);
-enum status apply_txn(struct apply *apply, const Etcdserverpb__TxnRequest *request,
-                      struct arena *arena, struct slice *reply_out);
 enum status apply_compact(struct apply *apply, const Etcdserverpb__CompactionRequest *request,
                           struct arena *arena, struct slice *reply_out);
 enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *request,
@@ -97,14 +73,19 @@ enum status apply_alarm(struct apply *apply, const Etcdserverpb__AlarmRequest *r
 /* The id was chosen by the proposer. */
 enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGrantRequest *request,
                               struct arena *arena, struct slice *reply_out);
-/* A LeaseRevoke in steps, as a DeleteRange. A status other than OK has begun nothing. */
-enum status apply_revoke_open(struct apply *apply, int64_t lease);
-bool apply_revoke_step(struct apply *apply, int64_t lease, bool *is_suspended, uint64_t *budget);
-void apply_revoke_end(struct apply *apply, int64_t lease, struct arena *arena,
-                      struct slice *reply_out);
 /* persists: the cluster keeps the rest of a lease's life on disk. Nobody waits for an answer. */
 void apply_lease_checkpoint(struct apply *apply,
                             const Etcdserverpb__LeaseCheckpointRequest *request, bool persists);
+
+/* What may be large is applied in steps (server/work.h). All of it at once, for whoever has no
+ * turns to think of: */
+enum status apply_txn(struct apply *apply, const Etcdserverpb__TxnRequest *request,
+                      struct arena *arena, struct slice *reply_out);
+/* One without writes. */
+enum status apply_txn_read(struct apply *apply, const Etcdserverpb__TxnRequest *request,
+                           struct arena *arena, struct slice *reply_out);
+enum status apply_delete_range(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
+                               struct arena *arena, struct slice *reply_out);
 
 /* What a write costs against the quota, in bytes; 0 for what may always go on. */
 uint64_t apply_cost_put(const Etcdserverpb__PutRequest *request);

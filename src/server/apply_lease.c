@@ -26,53 +26,6 @@ enum status apply_lease_grant(struct apply *apply, const Etcdserverpb__LeaseGran
     return has_room ? STATUS_OK : STATUS_NO_SPACE;
 }
 
-enum status apply_revoke_open(struct apply *apply, lease_id lease)
-{
-    enum status status = apply__alarm_refuses(apply, 0);
-    if (status == STATUS_OK && !lessor_has(apply->options.lessor, lease)) {
-        status = STATUS_LEASE_NOT_FOUND;
-    }
-    if (status == STATUS_OK) {
-        lessor_revoke_begin(apply->options.lessor, lease);
-        mvcc_begin(apply->options.mvcc);
-    }
-    return status;
-}
-
-/* All its keys go in one revision, in their order, which every member must share. */
-bool apply_revoke_step(struct apply *apply, lease_id lease, bool *is_suspended, uint64_t *budget)
-{
-    struct slice key;
-    uint64_t spent = 0;
-    if (*is_suspended) {
-        mvcc_resume(apply->options.mvcc);
-        *is_suspended = false;
-    }
-    while (lessor_first_key(apply->options.lessor, lease, &key)) {
-        if (spent >= *budget) {
-            *is_suspended = true;
-            mvcc_suspend(apply->options.mvcc, NULL);
-            break;
-        }
-        buf_reset(&apply->scratch);
-        buf_append_slice(&apply->scratch, key); /* detaching frees the lessor's bytes */
-        struct key_range range = key_range_of(buf_slice(&apply->scratch), SLICE_EMPTY);
-        mvcc_delete(apply->options.mvcc, &range);
-        lessor_attach(apply->options.lessor, range.from, 0); /* the store has told it, too */
-        spent += APPLY_DELETE_UNITS;
-    }
-    *budget -= spent < *budget ? spent : *budget;
-    return !*is_suspended;
-}
-
-void apply_revoke_end(struct apply *apply, lease_id lease, struct arena *arena,
-                      struct slice *reply_out)
-{
-    mvcc_end(apply->options.mvcc);
-    lessor_revoke(apply->options.lessor, lease);
-    *reply_out = apply__reply(apply, mvcc_revision(apply->options.mvcc), SLICE_EMPTY, arena);
-}
-
 void apply_lease_checkpoint(struct apply *apply,
                             const Etcdserverpb__LeaseCheckpointRequest *request, bool persists)
 {

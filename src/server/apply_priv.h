@@ -16,17 +16,19 @@ struct apply {
     struct apply_options options;
     uint64_t term;
     struct buf scratch; /* the reply being made: reused */
+    /* Room for a small work's operations (work.c); NULL while one has it. */
+    struct work_op *ops;
 };
 
-/* Appends the fields of a RangeResponse behind its header: kvs, more, count. *revision_out: what
- * its header says. */
-enum status apply__range_body(struct apply *apply, const Etcdserverpb__RangeRequest *request,
-                              struct buf *out, int64_t *revision_out);
+/* A Range of one key as it is now: its row, which is empty when it does not live, and what a
+ * RangeResponse of it has behind its header. False: it is not such a Range, or the row is long. */
+bool apply__range_one(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                      struct slice *raw_out);
+size_t apply__one_len(struct slice raw);
+uint8_t *apply__one_put(struct slice raw, uint8_t *at);
 /* Inside a write transaction of the store: does it, and appends the fields behind the header. */
 enum status apply__put_body(struct apply *apply, const Etcdserverpb__PutRequest *request,
                             struct buf *out, int64_t *revision_out);
-void apply__delete_body(struct apply *apply, const Etcdserverpb__DeleteRangeRequest *request,
-                        struct buf *out, int64_t *revision_out);
 /* Whether a put could be applied: its lease and, where it refers to it, its key exist. */
 enum status apply__put_check(struct apply *apply, const Etcdserverpb__PutRequest *request);
 

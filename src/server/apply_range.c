@@ -1,6 +1,8 @@
 /* Range as part of apply: with its header, whole or to be streamed; the work is server/range's. */
 #include "server/apply_priv.h"
 
+#include "codec/pbwire.h"
+
 static enum status open_range(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                               bool has_header, struct range *range)
 {
@@ -22,22 +24,6 @@ static void fill_all(struct range *range, uint8_t *at, size_t len)
     ASSERT(filled == len);
 }
 
-enum status apply__range_body(struct apply *apply, const Etcdserverpb__RangeRequest *request,
-                              struct buf *out, int64_t *revision_out)
-{
-    struct range range;
-    enum status status = open_range(apply, request, false, &range);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    measure_all(&range);
-    size_t len = (size_t)range_len(&range);
-    fill_all(&range, buf_extend(out, len), len);
-    range_close(&range);
-    *revision_out = range.revision;
-    return STATUS_OK;
-}
-
 /* A row up to this long is copied into a reply without further ado. */
 #define ONE_MAX ((size_t)32 * 1024)
 
@@ -50,26 +36,45 @@ static bool is_one(const Etcdserverpb__RangeRequest *request)
            request->max_create_revision == 0;
 }
 
+/* rpc.proto: RangeResponse */
+enum { KVS = 2, COUNT = 4 };
+
+bool apply__range_one(struct apply *apply, const Etcdserverpb__RangeRequest *request,
+                      struct slice *raw_out)
+{
+    return is_one(request) &&
+           mvcc_read_one(apply->options.mvcc, pb_bytes(request->key), ONE_MAX, raw_out);
+}
+
+size_t apply__one_len(struct slice raw)
+{
+    return raw.len == 0 ? 0 : pbwire_bytes_size(KVS, raw.len) + pbwire_uint_size(COUNT, 1);
+}
+
+uint8_t *apply__one_put(struct slice raw, uint8_t *at)
+{
+    if (raw.len > 0) {
+        at = pbwire_put_bytes(at, KVS, raw);
+        at = pbwire_put_uint(at, COUNT, 1);
+    }
+    return at;
+}
+
 bool apply_range_one(struct apply *apply, const Etcdserverpb__RangeRequest *request,
                      struct arena *arena, struct slice *reply_out)
 {
-    enum { KVS = 2, COUNT = 4, EDGES_MAX = 128 };
     struct slice raw;
-    if (!is_one(request) || alarms_any(apply->options.alarms, ALARM_CORRUPT) ||
-        !mvcc_read_one(apply->options.mvcc, pb_bytes(request->key), ONE_MAX, &raw)) {
+    if (alarms_any(apply->options.alarms, ALARM_CORRUPT) ||
+        !apply__range_one(apply, request, &raw)) {
         return false;
     }
     struct reply_header header = apply_header(apply);
-    struct buf out = {.data = arena_alloc(arena, raw.len + EDGES_MAX), .cap = raw.len + EDGES_MAX};
-    const uint8_t *start = out.data;
-    reply_put_header(&out, 1, &header);
-    if (raw.len > 0) {
-        reply_put_bytes(&out, KVS, raw);
-        reply_put_uint(&out, COUNT, 1);
-    }
-    ASSERT(out.data ==
-           start); /* at most 2 + 4 * 11, 6 and 2 bytes around the row: it never grows */
-    *reply_out = buf_slice(&out);
+    size_t header_len = reply_header_len(&header);
+    size_t len = pbwire_bytes_size(1, header_len) + apply__one_len(raw);
+    uint8_t *reply = arena_alloc(arena, len);
+    uint8_t *end = apply__one_put(raw, reply_write_header(reply, 1, &header, header_len));
+    ASSERT(end == reply + len);
+    *reply_out = slice_of(reply, len);
     return true;
 }
 

@@ -408,6 +408,12 @@ uint64_t range_len(const struct range *range)
     return range->head_len + range->bytes + range->tail_len;
 }
 
+uint64_t range_rows(const struct range *range)
+{
+    ASSERT(range->stage >= RANGE_HEAD);
+    return range->give;
+}
+
 /* ---- giving -----------------------------------------------------------------------------------
  */
 
@@ -515,6 +521,11 @@ size_t range_fill(struct range *range, uint8_t *at, size_t room, uint64_t *budge
     return done;
 }
 
+bool range_is_given(const struct range *range)
+{
+    return range->stage == RANGE_END;
+}
+
 void range_pause(struct range *range)
 {
     mvcc_read_pause(&range->read);
@@ -539,20 +550,13 @@ static bool needs_sort(const RangeRequest *request)
     return false;
 }
 
-static void head_set(struct range *range, const struct reply_header *header, uint64_t deleted)
+static struct key_range keys_of(const RangeRequest *request)
 {
-    struct buf head = {.data = range->head, .cap = sizeof(range->head)};
-    reply_put_header(&head, 1, header);
-    reply_put_uint(&head, 2, deleted);
-    ASSERT(head.data == range->head); /* at most 2 + 4 * 11 + 11 bytes: it never grows */
-    range->head_len = head.len;
+    return key_range_of(pb_bytes(request->key), pb_bytes(request->range_end));
 }
 
-enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
-                       const struct reply_header *header, struct range *range)
+static void range_init(struct range *range, const RangeRequest *request, int64_t revision)
 {
-    struct key_range keys = key_range_of(pb_bytes(request->key), pb_bytes(request->range_end));
-    enum err err;
     *range = (struct range){
         .request = request,
         .row_field = KVS_FIELD,
@@ -562,31 +566,55 @@ enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
         .is_sorted = needs_sort(request),
         .is_reverse = request->sort_target == ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__KEY &&
                       request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND,
-        .revision = mvcc_revision(mvcc),
+        .revision = revision,
     };
-    err = mvcc_read_open(mvcc, &keys, request->revision, &range->read);
-    if (err != ERR_OK) {
-        return err == ERR_COMPACTED ? STATUS_COMPACTED : STATUS_FUTURE_REVISION;
-    }
+}
+
+/* With its read open. */
+static void range_begin(struct range *range, const struct reply_header *header)
+{
     if (header != NULL) {
+        struct buf head = {.data = range->head, .cap = sizeof(range->head)};
         struct reply_header now = *header;
         now.revision = range->revision;
-        head_set(range, &now, 0);
+        reply_put_header(&head, 1, &now);
+        ASSERT(head.data == range->head); /* at most 2 + 4 * 11 bytes: it never grows */
+        range->head_len = head.len;
     }
     if (range->read.is_current) {
         uint64_t none = 0;
         bool is_counted = count(range, &none);
         ASSERT(is_counted);
     }
+}
+
+enum status range_open(struct mvcc *mvcc, const RangeRequest *request,
+                       const struct reply_header *header, struct range *range)
+{
+    struct key_range keys = keys_of(request);
+    range_init(range, request, mvcc_revision(mvcc));
+    enum err err = mvcc_read_open(mvcc, &keys, request->revision, &range->read);
+    if (err != ERR_OK) {
+        return err == ERR_COMPACTED ? STATUS_COMPACTED : STATUS_FUTURE_REVISION;
+    }
+    range_begin(range, header);
     return STATUS_OK;
 }
 
-void range_be_deleted(struct range *range, const struct reply_header *header, uint64_t deleted)
+void range_open_beside(const struct mvcc_read *other, const RangeRequest *request,
+                       const struct reply_header *header, struct range *range)
+{
+    struct key_range keys = keys_of(request);
+    range_init(range, request, other->at);
+    mvcc_read_open_beside(other, &keys, &range->read);
+    range_begin(range, header);
+}
+
+void range_be_prev_kvs(struct range *range)
 {
     ASSERT(range->stage == RANGE_HEAD);
     ASSERT(range->edge_at == 0);
-    ASSERT(range->give == deleted);
-    head_set(range, header, deleted);
+    ASSERT(range->head_len == 0);
     range->row_field = PREV_KVS_FIELD;
     range->tail_len = 0;
 }

@@ -99,17 +99,23 @@ struct range {
  * STATUS_COMPACTED, STATUS_FUTURE_REVISION: nothing to close. */
 enum status range_open(struct mvcc *mvcc, const Etcdserverpb__RangeRequest *request,
                        const struct reply_header *header, struct range *range);
+/* As of the moment `other` was opened, which is open still; mvcc_read_open_beside(). */
+void range_open_beside(const struct mvcc_read *other, const Etcdserverpb__RangeRequest *request,
+                       const struct reply_header *header, struct range *range);
 void range_close(struct range *range);
-/* Makes the reply, before its first byte, one to a DeleteRange that took these rows: a header, how
- * many, and the rows as prev_kvs. */
-void range_be_deleted(struct range *range, const struct reply_header *header, uint64_t deleted);
+/* Makes it, before its first byte, the prev_kvs of a DeleteRangeResponse, and nothing but them. */
+void range_be_prev_kvs(struct range *range);
 /* Works until the length is known (true) or *budget units are used up. */
 bool range_measure(struct range *range, uint64_t *budget);
 /* Of the whole reply, once it is measured. */
 uint64_t range_len(const struct range *range);
+/* How many rows that takes. */
+uint64_t range_rows(const struct range *range);
 /* The next bytes of the reply: up to `room` of them, fewer when the budget ends; none is given
  * without a unit. They are range_len() in all. */
 size_t range_fill(struct range *range, uint8_t *at, size_t room, uint64_t *budget);
+/* Has all of it been given? */
+bool range_is_given(const struct range *range);
 /* Before anything is written or the loop turns. */
 void range_pause(struct range *range);
 

@@ -30,12 +30,37 @@ static uint8_t *put_uint(uint8_t *at, uint32_t number, uint64_t value)
     return value == 0 ? at : pbwire_put_uint(at, number, value);
 }
 
+static size_t uint_len(uint32_t number, uint64_t value)
+{
+    return value == 0 ? 0 : pbwire_uint_size(number, value);
+}
+
+size_t reply_header_len(const struct reply_header *header)
+{
+    return uint_len(1, header->cluster_id) + uint_len(2, header->member_id) +
+           uint_len(3, (uint64_t)header->revision) + uint_len(4, header->raft_term);
+}
+
+static uint8_t *put_fields(uint8_t *at, const struct reply_header *header)
+{
+    at = put_uint(at, 1, header->cluster_id);
+    at = put_uint(at, 2, header->member_id);
+    at = put_uint(at, 3, (uint64_t)header->revision);
+    return put_uint(at, 4, header->raft_term);
+}
+
+uint8_t *reply_write_header(uint8_t *at, uint32_t number, const struct reply_header *header,
+                            size_t len)
+{
+    at = pbwire_put_head(at, number, len);
+    uint8_t *end = put_fields(at, header);
+    ASSERT(end == at + len);
+    return end;
+}
+
 void reply_put_header(struct buf *out, uint32_t number, const struct reply_header *header)
 {
     uint8_t text[4 * (1 + PBWIRE_VARINT_MAX)]; /* each reply has one: nothing grows or moves */
-    uint8_t *end = put_uint(text, 1, header->cluster_id);
-    end = put_uint(end, 2, header->member_id);
-    end = put_uint(end, 3, (uint64_t)header->revision);
-    end = put_uint(end, 4, header->raft_term);
+    uint8_t *end = put_fields(text, header);
     reply_put_bytes(out, number, slice_of(text, (size_t)(end - text)));
 }

@@ -20,6 +20,12 @@ struct reply_header {
 /* Appends it as field `number`, present even when every field is zero. */
 void reply_put_header(struct buf *out, uint32_t number, const struct reply_header *header);
 
+/* The same into memory that the caller sized: its content's length, and the end of what is written.
+ */
+size_t reply_header_len(const struct reply_header *header);
+uint8_t *reply_write_header(uint8_t *at, uint32_t number, const struct reply_header *header,
+                            size_t len);
+
 /* A varint field, unless the value is zero. */
 void reply_put_uint(struct buf *out, uint32_t number, uint64_t value);
 void reply_put_bytes(struct buf *out, uint32_t number, struct slice bytes);

@@ -81,7 +81,7 @@ struct server_request {
         REQUEST_NEW,
         REQUEST_QUEUED,   /* waits for this turn's step */
         REQUEST_READING,  /* waits for a read index */
-        REQUEST_RANGING,  /* a Range whose length is being found out */
+        REQUEST_RANGING,  /* a Range whose length is being found out, or a Txn that reads */
         REQUEST_PROPOSED, /* in the log, not applied */
         REQUEST_REMOVING, /* a physical compaction, applied: its rows are being removed */
         REQUEST_WORKING,  /* a job works on it: cannot be given up */
@@ -90,9 +90,9 @@ struct server_request {
     } state;
     void *attachment; /* the log entry's payload while proposed: a reference */
     uint64_t index;   /* the read index to wait for; of a waiting renewal, the revision it met */
-    struct server_range *range;
-    mono_ns handed_at; /* raft has it; 0: not yet, or it needs none */
-    mono_ns began_at;  /* when it was its turn to be applied or answered */
+    struct server_read *read; /* while it is RANGING */
+    mono_ns handed_at;        /* raft has it; 0: not yet, or it needs none */
+    mono_ns began_at;         /* when it was its turn to be applied or answered */
     mono_ns ended_at;
 
     /* The answer: when status is STATUS_OK the encoded response message, or, with a fill function,

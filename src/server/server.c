@@ -4,7 +4,7 @@
  *
  *   NEW --submit--> QUEUED ----------------------> DONE   local reads, in this turn's step
  *               |-> QUEUED --> READING ----------> DONE   linearizable reads
- *               |        \--> RANGING -----------> DONE   either, when it is a large Range
+ *               |        \--> RANGING -----------> DONE   either, when it is a large Range or Txn
  *               |-> PROPOSED --------------------> DONE   writes, when applied
  *               |        \--> REMOVING ----------> DONE   physical compaction
  *               |-> WORKING ---------------------> DONE   hash jobs, lists of leases
@@ -36,7 +36,7 @@ void server__finish(struct server *server, struct server_request *request, enum 
 {
     ASSERT(request->state != REQUEST_DONE);
     server__detach(request);
-    if (status != STATUS_OK && request->range != NULL) {
+    if (request->read != NULL) {
         server__drop_range(request);
     }
     list_del(&request->link);
@@ -152,7 +152,7 @@ void server_submit(struct server *server, struct server_request *request)
     ASSERT(request->done != NULL);
     list_init(&request->link);
     request->attachment = NULL;
-    request->range = NULL;
+    request->read = NULL;
     request->handed_at = request->began_at = request->ended_at = 0;
     request->reply = SLICE_EMPTY;
     request->source = (struct reply_source){0};
@@ -403,7 +403,7 @@ static int compact_steps(struct server *server)
 static void on_compact_timer(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, compact_timer);
-    if (server->deleting.is_on || watch_hub_is_looking(server_watch_hub(server))) {
+    if (server->entry.is_on || watch_hub_is_looking(server_watch_hub(server))) {
         timer_start(server->loop, timer, loop_now(server->loop) + NS_PER_MS);
         return;
     }

@@ -33,6 +33,7 @@ struct crash {
     unsigned moments;    /* operations at which it was cut */
     unsigned recoveries; /* starts on what was left */
     unsigned half_done;  /* moments in the middle of an entry */
+    unsigned half_txns;  /* of a Txn's */
 };
 
 static bool wants_all(void)
@@ -176,12 +177,60 @@ static void on_op(enum sim_op op, const char *path, uint64_t number, void *ctx)
         }
     }
     c->moments++;
-    c->half_done += c->world.server != NULL && c->world.server->deleting.is_on;
+    if (c->world.server != NULL && c->world.server->entry.is_on) {
+        c->half_done++;
+        c->half_txns += c->world.server->entry.kind == REQUEST_TXN;
+    }
 }
 
 static uint64_t rnd(struct crash *c, uint64_t below)
 {
     return sim_rng_below(&c->rng, below);
+}
+
+/* One key is put, all are deleted, and one is put again: in a transaction in the transaction. */
+static struct call *make_nested(int64_t revision, struct model *next, unsigned k)
+{
+    char value[16];
+    char name[8];
+    char other[8];
+    Etcdserverpb__PutRequest put[2] = {ETCDSERVERPB__PUT_REQUEST__INIT,
+                                       ETCDSERVERPB__PUT_REQUEST__INIT};
+    Etcdserverpb__DeleteRangeRequest del = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
+    Etcdserverpb__RangeRequest range = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    Etcdserverpb__RequestOp ops[5];
+    Etcdserverpb__RequestOp *inner[4] = {&ops[0], &ops[1], &ops[2], &ops[3]};
+    Etcdserverpb__RequestOp *outer[1] = {&ops[4]};
+    Etcdserverpb__TxnRequest nested = ETCDSERVERPB__TXN_REQUEST__INIT;
+    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
+    snprintf(value, sizeof(value), "%lld", (long long)revision);
+    snprintf(name, sizeof(name), "%s", key_name(k));
+    snprintf(other, sizeof(other), "%s", key_name((k + 2) % KEYS));
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        ops[i] = (Etcdserverpb__RequestOp)ETCDSERVERPB__REQUEST_OP__INIT;
+    }
+    put[0].key = pb_binary(slice_str(other));
+    put[1].key = pb_binary(slice_str(name));
+    put[0].value = put[1].value = pb_binary(slice_str(value));
+    del.key = range.key = pb_binary(SLICE("k"));
+    del.range_end = range.range_end = pb_binary(SLICE("l"));
+    ops[0].request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT;
+    ops[0].request_put = &put[0];
+    ops[1].request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE;
+    ops[1].request_delete_range = &del;
+    ops[2].request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT;
+    ops[2].request_put = &put[1];
+    ops[3].request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE;
+    ops[3].request_range = &range;
+    nested.success = inner;
+    nested.n_success = ARRAY_LEN(inner);
+    ops[4].request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN;
+    ops[4].request_txn = &nested;
+    txn.success = outer;
+    txn.n_success = ARRAY_LEN(outer);
+    memset(next->value, 0, sizeof(next->value));
+    next->value[k] = revision;
+    return call_new(REQUEST_TXN, &txn.base);
 }
 
 /* Two puts and a delete in one revision, or a put of its key where there is nothing to delete. */
@@ -228,6 +277,9 @@ static struct call *make_write(struct crash *c)
     if (kind < 4) {
         return make_txn(revision, next, k);
     }
+    if (kind == 5) {
+        return make_nested(revision, next, k);
+    }
     if (kind == 4 && next->value[k] != 0) {
         memset(next->value, 0, sizeof(next->value));
         return call_delete_range("k", "l", rnd(c, 2) == 0);
@@ -258,10 +310,10 @@ static void workload(struct crash *c)
                 loop_turn(c->world.loop, false);
             }
         }
-        for (unsigned i = 0; i < 20 && !c->world.server->deleting.is_on; i++) {
+        for (unsigned i = 0; i < 20 && !c->world.server->entry.is_on; i++) {
             loop_turn(c->world.loop, false);
         }
-        while (c->world.server->deleting.is_on) {
+        while (c->world.server->entry.is_on) {
             sim_env_advance(c->world.env, 150 * NS_PER_MS); /* the database would commit */
             loop_turn(c->world.loop, false);
         }
@@ -301,7 +353,8 @@ static void run(uint64_t seed, uint64_t apply_units)
     }
     sim_disk_on_op(c.world.disk, on_op, &c);
     workload(&c);
-    assert_true(apply_units == 0 || c.half_done > 0);
+    assert_true(apply_units == 0 || c.half_done > c.half_txns);
+    assert_true(apply_units == 0 || c.half_txns > 0);
     struct raft_status raft;
     raft_status(node_raft(c.world.server->node), &raft);
     assert_true(raft.snapshot_index > 20); /* snapshots were made meanwhile */

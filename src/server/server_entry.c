@@ -396,8 +396,6 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
     switch (kind) {
     case REQUEST_PUT:
         return apply_put(server->apply, message, arena, reply);
-    case REQUEST_TXN:
-        return apply_txn(server->apply, message, arena, reply);
     case REQUEST_COMPACT:
         return apply_compact(server->apply, message, arena, reply);
     case REQUEST_ALARM:
@@ -408,8 +406,9 @@ static enum status dispatch(struct server *server, enum request_kind kind, const
     case REQUEST_LEASE_CHECKPOINT:
         apply_checkpoints(server, message);
         return STATUS_OK;
-    case REQUEST_DELETE_RANGE: /* server_delete.c */
-    case REQUEST_LEASE_REVOKE: /* there, too */
+    case REQUEST_TXN: /* server_work.c, and the next two */
+    case REQUEST_DELETE_RANGE:
+    case REQUEST_LEASE_REVOKE:
     case REQUEST_LEASE_LIST:
     case REQUEST_LEASE_RENEW:
     case REQUEST_LEASE_TIME_TO_LIVE:
@@ -505,12 +504,9 @@ static enum status apply_request(struct server *server, struct server_request *r
 /* The proposer's own request: applied as it was decoded, and answered. */
 static void apply_attached(struct server *server, struct server_request *request)
 {
-    if (request->kind == REQUEST_DELETE_RANGE) {
-        server__delete(server, request, request->message, request->arena);
-        return;
-    }
-    if (request->kind == REQUEST_LEASE_REVOKE) {
-        server__revoke(server, request, request->message);
+    if (request->kind == REQUEST_TXN || request->kind == REQUEST_DELETE_RANGE ||
+        request->kind == REQUEST_LEASE_REVOKE) {
+        server__entry_begin(server, request, request->kind, request->message, request->arena);
         return;
     }
     enum status status = apply_request(server, request, request->kind, request->message,
@@ -537,9 +533,9 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     if (request->put != NULL) {
         apply_request(server, NULL, REQUEST_PUT, request->put, arena, &reply);
     } else if (request->delete_range != NULL) {
-        server__delete(server, NULL, request->delete_range, arena);
+        server__entry_begin(server, NULL, REQUEST_DELETE_RANGE, request->delete_range, arena);
     } else if (request->txn != NULL) {
-        apply_request(server, NULL, REQUEST_TXN, request->txn, arena, &reply);
+        server__entry_begin(server, NULL, REQUEST_TXN, request->txn, arena);
     } else if (request->compaction != NULL) {
         apply_request(server, NULL, REQUEST_COMPACT, request->compaction, arena, &reply);
     } else if (request->alarm != NULL) {
@@ -547,7 +543,7 @@ static void apply_decoded(struct server *server, const Etcdserverpb__InternalRaf
     } else if (request->lease_grant != NULL) {
         apply_request(server, NULL, REQUEST_LEASE_GRANT, request->lease_grant, arena, &reply);
     } else if (request->lease_revoke != NULL) {
-        server__revoke(server, NULL, request->lease_revoke);
+        server__entry_begin(server, NULL, REQUEST_LEASE_REVOKE, request->lease_revoke, arena);
     } else if (request->lease_checkpoint != NULL) {
         apply_request(server, NULL, REQUEST_LEASE_CHECKPOINT, request->lease_checkpoint, arena,
                       &reply);
@@ -653,7 +649,7 @@ static bool apply_entry(struct server *server, const struct raft_entry *entry)
             apply_bytes(server, entry, writes);
         }
     }
-    if (server->deleting.is_on) {
+    if (server->entry.is_on) {
         return false;
     }
     entry_end(server, entry->index, entry->term);
@@ -710,8 +706,8 @@ void server__continue_entries(struct server *server)
     raft_index before = server->applied;
     while (backlog->count > 0 && server->left.apply > 0) {
         struct raft_entry entry = backlog->entries[backlog->first];
-        if (server->deleting.is_on) {
-            if (!server__delete_step(server)) {
+        if (server->entry.is_on) {
+            if (!server__entry_step(server)) {
                 break;
             }
             entry_end(server, entry.index, entry.term);

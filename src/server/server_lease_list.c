@@ -170,7 +170,7 @@ static void finish_keys(struct lease_keys *keys)
 static void gather_keys(struct lease_keys *keys)
 {
     const Etcdserverpb__LeaseTimeToLiveRequest *message = keys->request->message;
-    if (keys->server->deleting.is_on) { /* some of them are gone, and nobody is to see it yet */
+    if (keys->server->entry.is_on) { /* some of them are gone, and nobody is to see it yet */
         loop_task_add(keys->server->loop, LOOP_STEP, &keys->task);
         return;
     }

@@ -569,7 +569,7 @@ TEST(server_lease, d4_a_lease_with_very_many_keys_goes_in_slices_and_in_one_revi
     unsigned slices = 0;
     while (revoke->done == 0) {
         loop_turn(w.loop, true);
-        if (revoke->done == 0 && w.server->deleting.is_on) {
+        if (revoke->done == 0 && w.server->entry.is_on) {
             if (slices == 3) {
                 times[0] = call_submit(&w, call_time(7, true));
                 times[1] = call_submit(&w, call_time(7, false));

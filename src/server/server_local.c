@@ -47,7 +47,7 @@ static void hash_done(struct job *job)
 static void run_hash(struct server *server, struct server_request *request)
 {
     struct mvcc_hash *hash = NULL;
-    if (server->deleting.is_on) {
+    if (server->entry.is_on) {
         return; /* it stays in its list: a hash is of what is whole */
     }
     if (request->kind == REQUEST_HASH) {
@@ -169,8 +169,8 @@ void server__run_read(struct server *server, struct server_request *request)
         server__run_range(server, request);
         return;
     case REQUEST_TXN_READ:
-        status = apply_txn_read(server->apply, request->message, request->arena, &request->reply);
-        break;
+        server__run_txn(server, request);
+        return;
     case REQUEST_ALARM_LIST:
         status = apply_alarm(server->apply, request->message, request->arena, &request->reply);
         break;

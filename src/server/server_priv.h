@@ -8,6 +8,7 @@
 #include "server/banner.h"
 #include "server/ids.h"
 #include "server/node.h"
+#include "server/work.h"
 #include "state/lease.h"
 #include "state/watch.h"
 #include "storage/snap.h"
@@ -64,16 +65,14 @@ struct server_space {
 
 /* The entry that is being applied over several turns, if there is one. Nothing of it can be seen,
  * and its rows are not sealed, before its end; the entries behind it wait. */
-struct server_delete {
+struct server_entry {
     bool is_on;
     struct server_request *request; /* NULL: nobody waits */
-    const void *message;            /* a DeleteRangeRequest, or a LeaseRevokeRequest */
-    struct apply_delete work;
-    bool is_revoke;
-    lease_id lease; /* whose keys go */
-    bool is_suspended;
+    enum request_kind kind;
+    const void *message;
     uint64_t turn; /* in which it was worked on last */
     mono_ns began;
+    struct work work;
 };
 
 /* Committed entries that wait for their turn: [first, count), with references to their payloads. */
@@ -121,7 +120,7 @@ struct server {
     struct list reading;          /* reads that wait for the read index asked for */
     struct list confirmed;        /* reads whose index is known but not applied */
     struct list immediate;        /* reads of local state, this turn */
-    struct list ranging;          /* Ranges that are being measured */
+    struct list ranging;          /* reads that are being worked on */
     struct list sources;          /* struct server_range: replies on their way out */
     struct list finished;         /* done() is due */
     struct list compacting;       /* physical compactions that wait for their rows to go */
@@ -150,7 +149,7 @@ struct server {
     struct hook stop_hook;
     struct task kick_task;
 
-    struct server_delete deleting;
+    struct server_entry entry;
     struct server_backlog backlog;
     struct arena scratch; /* one entry's decoded request */
 };
@@ -252,23 +251,22 @@ void server__defragment(struct server *server, struct server_request *request);
 /* Those that wait for a commit that does not come any more; their owners still end them. */
 void server__give_up_pins(struct server *server);
 
-/* server_delete.c */
-/* Applies a DeleteRange, or begins to: server->deleting.is_on says so. `request` may be NULL. */
-void server__delete(struct server *server, struct server_request *request,
-                    const Etcdserverpb__DeleteRangeRequest *message, struct arena *arena);
-void server__revoke(struct server *server, struct server_request *request,
-                    const Etcdserverpb__LeaseRevokeRequest *message);
+/* server_work.c */
+/* Applies a Txn, a DeleteRange or a LeaseRevoke, or begins to: server->entry.is_on says so.
+ * `request` may be NULL. */
+void server__entry_begin(struct server *server, struct server_request *request,
+                         enum request_kind kind, const void *message, struct arena *arena);
 /* Goes on. True when it is done and answered. */
-bool server__delete_step(struct server *server);
+bool server__entry_step(struct server *server);
 
 /* server_range.c */
-struct server_range *server__range_new(struct server *server, struct arena *arena);
-struct range *server__range_of(struct server_range *job);
-/* Answers with request->range, which is measured. */
-void server__answer_range(struct server *server, struct server_request *request);
-/* Begins, and ends at once if it is small. */
+/* Answers with pieces, which lie in the request's arena. */
+void server__answer_pieces(struct server *server, struct server_request *request,
+                           struct pieces *pieces);
+/* Begin, and end at once what is small. */
 void server__run_range(struct server *server, struct server_request *request);
-/* Works on those that are not measured yet. */
+void server__run_txn(struct server *server, struct server_request *request);
+/* Works on those that are not done yet. */
 void server__continue_ranges(struct server *server);
 /* Before it was answered. */
 void server__drop_range(struct server_request *request);

@@ -1,4 +1,5 @@
-/* Ranges under way in the server: measured in slices of a turn's work, then given out as sources.
+/* Large reads and large replies: Ranges that are measured, and Txns that only read, in slices of a
+ * turn's work; and the replies of these and of writes, given out as sources.
  *
  *   run -> small: whole reply, DONE in the same turn
  *     \--> RANGING: a slice a turn until the length is known --> DONE, whole or as a source
@@ -27,11 +28,11 @@
 
 struct server_range {
     struct server *server;
-    struct range range;
-    struct list link; /* server->sources */
-    bool is_lost;     /* given up: range is closed already */
-    uint64_t turn;    /* of the last asking */
-    uint64_t share;   /* units left to it in that turn */
+    struct pieces *pieces; /* once they are measured */
+    struct list link;      /* server->sources */
+    bool is_lost;          /* given up: the pieces are closed already */
+    uint64_t turn;         /* of the last asking */
+    uint64_t share;        /* units left to it in that turn */
     /* While compaction waits for it. */
     bool is_waited_for;
     mono_ns waited_since;
@@ -96,7 +97,7 @@ static enum err source_fill(void *ctx, uint8_t *at, size_t room, size_t *len_out
     for (uint64_t units = step_units(job, is_first); units > 0 && len < room;
          units = step_units(job, false)) {
         uint64_t left = units;
-        size_t got = range_fill(&job->range, at + len, room - len, &left);
+        size_t got = pieces_fill(job->pieces, at + len, room - len, &left);
         job->share -= units - left;
         server->left.sources -= units - left;
         len += got;
@@ -104,7 +105,7 @@ static enum err source_fill(void *ctx, uint8_t *at, size_t room, size_t *len_out
             break; /* that was all of it */
         }
     }
-    range_pause(&job->range);
+    pieces_pause(job->pieces);
     job->moved += len;
     *len_out = len;
     return len == 0 ? ERR_AGAIN : ERR_OK;
@@ -114,14 +115,14 @@ static void source_close(void *ctx)
 {
     struct server_range *job = ctx;
     if (!job->is_lost) {
-        range_close(&job->range);
+        pieces_close(job->pieces);
     }
     list_del(&job->link);
 }
 
 static void give_up(struct server_range *job)
 {
-    range_close(&job->range);
+    pieces_close(job->pieces);
     list_del(&job->link);
     job->is_lost = true;
 }
@@ -129,8 +130,8 @@ static void give_up(struct server_range *job)
 static void give_up_slow(struct server_range *job, const char *why)
 {
     LOG_WARN(&job->server->log, "gave up a range reply that compaction waits for",
-             log_str("why", why), log_u64("size", range_len(&job->range)),
-             log_i64("revision", job->range.read.at));
+             log_str("why", why), log_u64("size", pieces_len(job->pieces)),
+             log_i64("revision", pieces_revision(job->pieces)));
     give_up(job);
 }
 
@@ -139,7 +140,7 @@ void server__give_up_sources(struct server *server)
     mono_ns now = loop_now(server->loop);
     LIST_FOR_EACH (&server->sources, link) {
         struct server_range *job = CONTAINER_OF(link, struct server_range, link);
-        if (!mvcc_read_is_waited_for(&job->range.read)) {
+        if (!pieces_are_waited_for(job->pieces)) {
             job->is_waited_for = false;
             continue;
         }
@@ -168,53 +169,107 @@ void server__stop_sources(struct server *server)
     }
 }
 
-/* ---- measuring --------------------------------------------------------------------------------
+/* ---- answers ----------------------------------------------------------------------------------
  */
 
 static void spend(struct server *server, uint64_t units)
 {
-    server->left.reads -= units < server->left.reads ? units : server->left.reads;
+    server->left.reads -= least(units, server->left.reads);
 }
 
-void server__answer_range(struct server *server, struct server_request *request)
+void server__answer_pieces(struct server *server, struct server_request *request,
+                           struct pieces *pieces)
 {
-    struct server_range *job = request->range;
-    uint64_t len = range_len(&job->range);
+    uint64_t len = pieces_len(pieces);
     if (request->takes_source && len > WHOLE_MAX) {
+        struct server_range *job = ARENA_NEW(request->arena, struct server_range);
+        job->server = server;
+        job->pieces = pieces;
+        list_init(&job->link);
         request->source = (struct reply_source){
             .len = len, .fill = source_fill, .close = source_close, .ctx = job};
         list_add_tail(&server->sources, &job->link);
-        range_pause(&job->range);
+        pieces_pause(pieces);
         request->ended_at = env_now_mono(server->options.env);
     } else {
-        request->reply = apply_range_take(&job->range, request->arena);
-        spend(server, RANGE_ROW_UNITS * (1 + job->range.given) + len / RANGE_UNIT_BYTES);
+        spend(server, RANGE_ROW_UNITS * (1 + pieces_rows(pieces)) + len / RANGE_UNIT_BYTES);
+        request->reply = pieces_take(pieces, request->arena);
     }
     server__finish(server, request, STATUS_OK);
 }
 
-/* False: the turn has no more work for it. */
-static bool measure(struct server *server, struct server_range *job)
+/* ---- reads ------------------------------------------------------------------------------------
+ */
+
+/* One that is not answered yet: a Range that is being measured, or a Txn. */
+struct server_read {
+    struct work *work; /* the Txn */
+    struct range *range;
+};
+
+/* Between two looks at the clock. */
+#define READ_STEP_UNITS ((uint64_t)1000)
+
+static bool read_step(struct server_read *read, uint64_t *budget)
 {
-    bool is_measured = range_measure(&job->range, &server->left.reads);
+    if (read->work != NULL) {
+        return work_step(read->work, budget);
+    }
+    bool is_measured = range_measure(read->range, budget);
     if (!is_measured) {
-        range_pause(&job->range);
-        server__kick(server);
+        range_pause(read->range);
     }
     return is_measured;
 }
 
-struct server_range *server__range_new(struct server *server, struct arena *arena)
+/* False: the turn has no more work for it. */
+static bool read_steps(struct server *server, struct server_read *read)
 {
-    struct server_range *job = ARENA_NEW(arena, struct server_range);
-    job->server = server;
-    list_init(&job->link);
-    return job;
+    bool is_done = false;
+    do {
+        uint64_t units = least(server->left.reads, READ_STEP_UNITS);
+        uint64_t left = units;
+        is_done = read_step(read, &left);
+        server->left.reads -= units - left;
+    } while (!is_done && server->left.reads > 0 && server__has_time(server));
+    if (!is_done) {
+        server__kick(server);
+    }
+    return is_done;
 }
 
-struct range *server__range_of(struct server_range *job)
+static void read_answer(struct server *server, struct server_request *request)
 {
-    return &job->range;
+    struct server_read *read = request->read;
+    struct pieces *pieces = NULL;
+    enum status status = STATUS_OK;
+    request->read = NULL;
+    if (read->work != NULL) {
+        status = work_end(read->work, &request->reply, &pieces);
+        spend(server, request->reply.len / RANGE_UNIT_BYTES);
+    } else {
+        pieces = arena_alloc(request->arena, sizeof(*pieces));
+        pieces_init(pieces, arena_alloc(request->arena, sizeof(struct piece)), 1);
+        pieces_add_range(pieces, read->range);
+    }
+    if (pieces != NULL) {
+        server__answer_pieces(server, request, pieces);
+    } else {
+        server__finish(server, request, status);
+    }
+}
+
+static void read_begin(struct server *server, struct server_request *request,
+                       struct server_read *read)
+{
+    request->read = read;
+    if (read_steps(server, read)) {
+        read_answer(server, request);
+        return;
+    }
+    request->state = REQUEST_RANGING;
+    list_del(&request->link);
+    list_add_tail(&server->ranging, &request->link);
 }
 
 void server__run_range(struct server *server, struct server_request *request)
@@ -224,33 +279,42 @@ void server__run_range(struct server *server, struct server_request *request)
         server__finish(server, request, STATUS_OK);
         return;
     }
-    struct server_range *job = server__range_new(server, request->arena);
-    enum status status = apply_range_open(server->apply, request->message, &job->range);
+    struct server_read *read = ARENA_NEW(request->arena, struct server_read);
+    read->range = arena_alloc(request->arena, sizeof(*read->range));
+    enum status status = apply_range_open(server->apply, request->message, read->range);
     if (status != STATUS_OK) {
         server__finish(server, request, status);
         return;
     }
-    request->range = job;
-    if (measure(server, job)) {
-        server__answer_range(server, request);
+    read_begin(server, request, read);
+}
+
+void server__run_txn(struct server *server, struct server_request *request)
+{
+    struct server_read *read = ARENA_NEW(request->arena, struct server_read);
+    read->work = arena_alloc(request->arena, sizeof(*read->work));
+    enum status status =
+        work_open(read->work, server->apply, WORK_TXN_READ, request->message, request->arena, true);
+    if (status != STATUS_OK) {
+        server__finish(server, request, status);
         return;
     }
-    request->state = REQUEST_RANGING;
-    list_del(&request->link);
-    list_add_tail(&server->ranging, &request->link);
+    read_begin(server, request, read);
 }
 
 /* The one that was worked on last goes behind the others. */
 void server__continue_ranges(struct server *server)
 {
-    while (!list_empty(&server->ranging) && server->left.reads > 0) {
+    bool has_time = true;
+    while (has_time && !list_empty(&server->ranging) && server->left.reads > 0) {
         struct server_request *request =
             CONTAINER_OF(server->ranging.next, struct server_request, link);
-        if (measure(server, request->range)) {
-            server__answer_range(server, request);
+        if (read_steps(server, request->read)) {
+            read_answer(server, request);
         } else {
             list_del(&request->link);
             list_add_tail(&server->ranging, &request->link);
+            has_time = server__has_time(server);
         }
     }
     if (!list_empty(&server->ranging)) {
@@ -260,6 +324,11 @@ void server__continue_ranges(struct server *server)
 
 void server__drop_range(struct server_request *request)
 {
-    range_close(&request->range->range);
-    request->range = NULL;
+    struct server_read *read = request->read;
+    request->read = NULL;
+    if (read->work != NULL) {
+        work_close(read->work);
+    } else {
+        range_close(read->range);
+    }
 }

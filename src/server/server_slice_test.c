@@ -38,13 +38,13 @@ static const Etcdserverpb__RangeResponse *range_reply(struct call *call)
     return call_reply(call, &etcdserverpb__range_response__descriptor);
 }
 
-/* Until the delete is under way. */
-static void turn_until_deleting(struct world *w)
+/* Until an entry is under way. */
+static void turn_until_applying(struct world *w)
 {
-    for (unsigned i = 0; i < 1000 && !w->server->deleting.is_on; i++) {
+    for (unsigned i = 0; i < 1000 && !w->server->entry.is_on; i++) {
         loop_turn(w->loop, true);
     }
-    assert_true(w->server->deleting.is_on);
+    assert_true(w->server->entry.is_on);
 }
 
 static void open_world(struct world *w, struct config **config)
@@ -128,10 +128,10 @@ TEST(server_slice, a_delete_spans_turns_and_nobody_sees_half_of_it)
         uint64_t applied = w.server->applied;
         w.server->per_turn.apply = 100;
         struct call *deletion = call_submit(&w, call_delete_range("k", "l", has_rows != 0));
-        turn_until_deleting(&w);
+        turn_until_applying(&w);
         struct call *put = call_submit(&w, call_put("k1", "later"));
         struct call *fresh = call_submit(&w, call_range(false, true, 0));
-        while (w.server->deleting.is_on) {
+        while (w.server->entry.is_on) {
             assert_int_equal(mvcc_revision(w.server->mvcc), before);
             assert_int_equal(w.server->applied, applied);
             assert_int_equal(deletion->done, 0);
@@ -143,7 +143,7 @@ TEST(server_slice, a_delete_spans_turns_and_nobody_sees_half_of_it)
                 struct call *whole = call_submit(&w, call_range(true, false, 0));
                 struct call *count = call_submit(&w, call_range(true, true, before));
                 loop_turn(w.loop, false);
-                if (w.server->deleting.is_on) {
+                if (w.server->entry.is_on) {
                     assert_int_equal(one->done, 1);
                     assert_int_equal(range_reply(one)->n_kvs, 1);
                     assert_int_equal(whole->done, 1);
@@ -188,12 +188,12 @@ TEST(server_slice, what_needs_the_whole_waits_for_a_delete_to_end)
     call_end(&w, call_submit(&w, call_compact(before - 10, false)), STATUS_OK);
     w.server->per_turn.apply = 100;
     struct call *deletion = call_submit(&w, call_delete_range("k", "l", false));
-    turn_until_deleting(&w);
+    turn_until_applying(&w);
     Etcdserverpb__HashKVRequest request = ETCDSERVERPB__HASH_KVREQUEST__INIT;
     struct call *hash = call_new(REQUEST_HASH_KV, &request.base);
     hash->request.is_serializable = true;
     call_submit(&w, hash);
-    while (w.server->deleting.is_on) {
+    while (w.server->entry.is_on) {
         assert_int_equal(hash->done, 0);
         sim_env_advance(w.env, 20 * NS_PER_MS); /* a step of compaction would be due */
         loop_turn(w.loop, false);
@@ -215,7 +215,7 @@ TEST(server_slice, a_delete_that_was_begun_cannot_be_given_up_and_a_stop_waits_f
     fill(&w, MANY);
     w.server->per_turn.apply = 100;
     struct call *deletion = call_submit(&w, call_delete_range("k", "l", true));
-    turn_until_deleting(&w);
+    turn_until_applying(&w);
     struct call *waits = call_submit(&w, call_put("k1", "behind it"));
     server_cancel(w.server, &deletion->request, STATUS_CANCELED);
     loop_turn(w.loop, false);
@@ -241,8 +241,8 @@ TEST(server_slice, a_delete_goes_on_in_the_next_turn_when_this_one_has_taken_lon
     fill(&w, MANY);
     struct call *deletion = call_submit(&w, call_delete_range("k", "l", true));
     slow_begin(&w, 600 * NS_PER_US);
-    turn_until_deleting(&w);
-    while (w.server->deleting.is_on) {
+    turn_until_applying(&w);
+    while (w.server->entry.is_on) {
         loop_turn(w.loop, false);
         turns++;
     }
@@ -351,7 +351,7 @@ TEST(server_slice, who_watches_one_key_from_the_past_hears_of_a_delete_once_and_
     int64_t before = mvcc_revision(w.server->mvcc);
     w.server->per_turn.apply = 100;
     struct call *deletion = call_submit(&w, call_delete_range("k", "l", false));
-    turn_until_deleting(&w);
+    turn_until_applying(&w);
     for (unsigned i = 0; i < 2; i++) {
         struct watch_request request = {.key = SLICE("k000"),
                                         .range_end = i == 0 ? SLICE_EMPTY : SLICE("k001"),
@@ -362,7 +362,7 @@ TEST(server_slice, who_watches_one_key_from_the_past_hears_of_a_delete_once_and_
     for (unsigned i = 0; i < 3; i++) {
         loop_turn(w.loop, false);
     }
-    assert_true(w.server->deleting.is_on);
+    assert_true(w.server->entry.is_on);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(seen[i].puts, 1);
         assert_int_equal(seen[i].deletes, 0);
@@ -618,4 +618,279 @@ TEST(server_slice, a_stop_gives_up_what_is_on_its_way)
     source_end(call);
     sim_disk_free(&w.disk);
     config_free(&config);
+}
+
+/* ---- transactions ----------------------------------------------------------------------------
+ */
+
+static Etcdserverpb__RequestOp *op_range(struct arena *arena, const char *from, const char *end)
+{
+    Etcdserverpb__RequestOp *op = pb_new(arena, &etcdserverpb__request_op__descriptor);
+    op->request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE;
+    op->request_range = pb_new(arena, &etcdserverpb__range_request__descriptor);
+    op->request_range->key = pb_binary(slice_str(from));
+    op->request_range->range_end = pb_binary(slice_str(end));
+    return op;
+}
+
+static Etcdserverpb__RequestOp *op_delete(struct arena *arena, const char *from, const char *end)
+{
+    Etcdserverpb__RequestOp *op = pb_new(arena, &etcdserverpb__request_op__descriptor);
+    op->request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE;
+    op->request_delete_range = pb_new(arena, &etcdserverpb__delete_range_request__descriptor);
+    op->request_delete_range->key = pb_binary(slice_str(from));
+    op->request_delete_range->range_end = pb_binary(slice_str(end));
+    return op;
+}
+
+static Etcdserverpb__RequestOp *op_put(struct arena *arena, const char *key)
+{
+    Etcdserverpb__RequestOp *op = pb_new(arena, &etcdserverpb__request_op__descriptor);
+    op->request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT;
+    op->request_put = pb_new(arena, &etcdserverpb__put_request__descriptor);
+    op->request_put->key = pb_binary(slice_str(key));
+    op->request_put->value = pb_binary(SLICE("new"));
+    return op;
+}
+
+/* If every key of [k, l) has been written once: `ops`. */
+static struct call *call_txn(enum request_kind kind, Etcdserverpb__RequestOp **ops, size_t count)
+{
+    Etcdserverpb__Compare compare = ETCDSERVERPB__COMPARE__INIT;
+    Etcdserverpb__Compare *compares[] = {&compare};
+    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
+    compare.key = pb_binary(SLICE("k"));
+    compare.range_end = pb_binary(SLICE("l"));
+    compare.target_union_case = ETCDSERVERPB__COMPARE__TARGET_UNION_VERSION;
+    compare.version = 1;
+    txn.compare = compares;
+    txn.n_compare = 1;
+    txn.success = ops;
+    txn.n_success = count;
+    return call_new(kind, &txn.base);
+}
+
+/* Reads all, puts one, deletes all but a few, reads all, in a transaction in a transaction. */
+static struct call *call_large_txn(struct arena *arena)
+{
+    Etcdserverpb__RequestOp *inner[] = {
+        op_range(arena, "k", "l"),
+        op_put(arena, "k999"),
+        op_delete(arena, "k", "k290"),
+        op_range(arena, "k", "l"),
+    };
+    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
+    Etcdserverpb__RequestOp op = ETCDSERVERPB__REQUEST_OP__INIT;
+    Etcdserverpb__RequestOp *outer[] = {&op, op_put(arena, "m")};
+    txn.success = inner;
+    txn.n_success = ARRAY_LEN(inner);
+    op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN;
+    op.request_txn = &txn;
+    return call_txn(REQUEST_TXN, outer, ARRAY_LEN(outer));
+}
+
+static void assert_large_txn(struct call *call, struct slice bytes, int64_t revision)
+{
+    Etcdserverpb__TxnResponse *reply = NULL;
+    assert_int_equal(pb_decode(&call->arena, &etcdserverpb__txn_response__descriptor, bytes,
+                               (void **)(void *)&reply, NULL),
+                     ERR_OK);
+    assert_true(reply->succeeded);
+    assert_int_equal(reply->header->revision, revision);
+    assert_int_equal(reply->n_responses, 2);
+    const Etcdserverpb__TxnResponse *inner = reply->responses[0]->response_txn;
+    assert_int_equal(inner->n_responses, 4);
+    assert_int_equal(inner->responses[0]->response_range->n_kvs, MANY);
+    assert_int_equal(inner->responses[0]->response_range->header->revision, revision - 1);
+    assert_int_equal(inner->responses[1]->response_put->header->revision, revision);
+    assert_int_equal(inner->responses[2]->response_delete_range->deleted, 290);
+    assert_int_equal(inner->responses[3]->response_range->n_kvs, MANY - 290 + 1);
+    assert_int_equal(inner->responses[3]->response_range->header->revision, revision);
+    assert_int_equal(inner->responses[3]->response_range->kvs[10]->mod_revision, revision);
+}
+
+TEST(server_slice, a_txn_spans_turns_and_nobody_sees_half_of_it)
+{
+    struct world w;
+    struct config *config;
+    struct arena arena;
+    unsigned turns = 0;
+    unsigned served = 0;
+    arena_init(&arena);
+    open_world(&w, &config);
+    fill(&w, MANY);
+    int64_t before = mvcc_revision(w.server->mvcc);
+    uint64_t applied = w.server->applied;
+    w.server->per_turn.apply = 100;
+    struct call *txn = call_submit(&w, call_large_txn(&arena));
+    turn_until_applying(&w);
+    struct call *put = call_submit(&w, call_put("k1", "later"));
+    struct call *fresh = call_submit(&w, call_range(false, true, 0));
+    while (w.server->entry.is_on) {
+        struct call *whole = call_submit(&w, call_range(true, false, 0));
+        assert_int_equal(mvcc_revision(w.server->mvcc), before);
+        assert_int_equal(w.server->applied, applied);
+        assert_int_equal(txn->done + put->done + fresh->done, 0);
+        loop_turn(w.loop, false);
+        turns++;
+        if (w.server->entry.is_on) {
+            assert_int_equal(whole->done, 1);
+            assert_int_equal(range_reply(whole)->n_kvs, MANY);
+            assert_int_equal(range_reply(whole)->header->revision, before);
+            served++;
+        }
+        call_end(&w, whole, STATUS_OK);
+    }
+    assert_true(turns > 20);
+    assert_true(served > 20);
+    assert_int_equal(call_wait(&w, txn), STATUS_OK);
+    assert_large_txn(txn, txn->request.reply, before + 1);
+    call_free(txn);
+    call_end(&w, put, STATUS_OK);
+    assert_count(&w, fresh, MANY - 290 + 2, before + 2);
+    assert_count(&w, call_submit(&w, call_range(false, true, before)), MANY, before + 2);
+    uint32_t hash = world_hash(&w);
+    world_check(&w);
+    world_restart(&w);
+    assert_int_equal(world_hash(&w), hash);
+    arena_fini(&arena);
+    close_world(&w, &config);
+}
+
+/* What it gives is as of its place in the transaction, however much is written while it is taken.
+ */
+TEST(server_slice, a_txn_with_large_ranges_is_a_source)
+{
+    struct world w;
+    struct config *config;
+    struct arena arena;
+    struct buf got = {0};
+    arena_init(&arena);
+    open_world(&w, &config);
+    fill(&w, MANY);
+    int64_t before = mvcc_revision(w.server->mvcc);
+    struct call *txn = call_large_txn(&arena);
+    txn->request.takes_source = true;
+    assert_int_equal(call_wait(&w, call_submit(&w, txn)), STATUS_OK);
+    assert_non_null(txn->request.source.fill);
+    assert_int_equal(txn->request.reply.len, 0);
+    assert_int_equal(open_reads(&w), 1); /* the first Range; the second is small */
+    w.server->per_turn.sources = 500;
+    unsigned turns = 0;
+    while (got.len < txn->request.source.len) {
+        loop_turn(w.loop, false);
+        source_take(txn, &got);
+        call_end(&w, call_submit(&w, call_put("k295", "changed")), STATUS_OK);
+        call_end(&w, call_submit(&w, call_delete("k299")), STATUS_OK);
+        turns++;
+    }
+    assert_true(turns > 4);
+    assert_large_txn(txn, buf_slice(&got), before + 1);
+    source_end(txn);
+    assert_int_equal(open_reads(&w), 0);
+    buf_fini(&got);
+    arena_fini(&arena);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_txn_that_only_reads_spans_turns_and_answers_as_of_its_first)
+{
+    struct world w;
+    struct config *config;
+    struct arena arena;
+    unsigned turns = 0;
+    arena_init(&arena);
+    open_world(&w, &config);
+    fill(&w, MANY);
+    int64_t before = mvcc_revision(w.server->mvcc);
+    Etcdserverpb__RequestOp *ops[] = {op_range(&arena, "k", "l"), op_range(&arena, "k000", "")};
+    struct call *txn = call_txn(REQUEST_TXN_READ, ops, ARRAY_LEN(ops));
+    struct call *given_up = call_txn(REQUEST_TXN_READ, ops, ARRAY_LEN(ops));
+    txn->request.is_serializable = given_up->request.is_serializable = true;
+    w.server->per_turn.reads = 50;
+    call_submit(&w, txn);
+    loop_turn(w.loop, false);
+    assert_int_equal(txn->done, 0);
+    assert_int_equal(txn->request.state, REQUEST_RANGING);
+    call_submit(&w, given_up);
+    loop_turn(w.loop, false);
+    loop_turn(w.loop, false);
+    assert_int_equal(given_up->request.state, REQUEST_RANGING);
+    server_cancel(w.server, &given_up->request, STATUS_CANCELED);
+    call_end(&w, given_up, STATUS_CANCELED);
+    call_end(&w, call_submit(&w, call_put("k000", "changed")), STATUS_OK);
+    call_end(&w, call_submit(&w, call_delete_range("k1", "l", false)), STATUS_OK);
+    call_end(&w, call_submit(&w, call_compact(mvcc_revision(w.server->mvcc), false)), STATUS_OK);
+    while (txn->done == 0) {
+        sim_env_advance(w.env, 20 * NS_PER_MS); /* a step of compaction would be due */
+        loop_turn(w.loop, false);
+        turns++;
+    }
+    assert_true(turns > 1);
+    const Etcdserverpb__TxnResponse *reply =
+        call_reply(txn, &etcdserverpb__txn_response__descriptor);
+    assert_true(reply->succeeded);
+    assert_int_equal(reply->header->revision, before);
+    assert_int_equal(reply->responses[0]->response_range->n_kvs, MANY);
+    assert_int_equal(reply->responses[0]->response_range->header->revision, before);
+    assert_int_equal(reply->responses[1]->response_range->n_kvs, 1);
+    assert_int_equal(reply->responses[1]->response_range->kvs[0]->version, 1);
+    call_free(txn);
+    assert_int_equal(open_reads(&w), 0);
+    arena_fini(&arena);
+    close_world(&w, &config);
+}
+
+TEST(server_slice, a_txn_that_was_begun_cannot_be_given_up_and_a_stop_waits_for_it)
+{
+    for (unsigned turns = 0; turns < 40; turns += 3) {
+        struct world w;
+        struct config *config;
+        struct arena arena;
+        arena_init(&arena);
+        open_world(&w, &config);
+        fill(&w, MANY);
+        w.server->per_turn.apply = 100;
+        struct call *txn = call_submit(&w, call_large_txn(&arena));
+        turn_until_applying(&w);
+        for (unsigned i = 0; i < turns && w.server->entry.is_on; i++) {
+            loop_turn(w.loop, false);
+        }
+        server_cancel(w.server, &txn->request, STATUS_CANCELED);
+        world_stop(&w);
+        assert_int_equal(txn->done, 1);
+        assert_int_equal(txn->request.status, STATUS_OK);
+        call_free(txn);
+        world_free(&w);
+        world_open(&w, config, w.disk);
+        assert_string_equal(world_get(&w, "k000", false), "");
+        assert_string_equal(world_get(&w, "m", false), "new");
+        arena_fini(&arena);
+        close_world(&w, &config);
+    }
+}
+
+/* However little a turn has left: a small one is done in the turn in which its entry comes. */
+TEST(server_slice, a_small_txn_is_never_cut)
+{
+    struct world w;
+    struct config *config;
+    struct arena arena;
+    arena_init(&arena);
+    open_world(&w, &config);
+    Etcdserverpb__RequestOp *ops[] = {op_put(&arena, "m"), op_range(&arena, "m", "")};
+    w.server->per_turn.apply = 300;
+    struct call *calls[60];
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++) {
+        calls[i] = call_submit(&w, call_txn(REQUEST_TXN, i % 2 == 0 ? NULL : ops, i % 2 * 2));
+    }
+    while (calls[ARRAY_LEN(calls) - 1]->done == 0) {
+        loop_turn(w.loop, true);
+        assert_false(w.server->entry.is_on);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++) {
+        call_end(&w, calls[i], STATUS_OK);
+    }
+    arena_fini(&arena);
+    close_world(&w, &config);
 }

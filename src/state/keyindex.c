@@ -360,7 +360,7 @@ bool keyindex_find(struct keyindex *index, struct slice key, struct keyindex_pla
                    struct key_version *out)
 {
     place_seek(index, key, place);
-    return place->is_found && keyindex__record_get(place_record(place), INT64_MAX, out);
+    return place->is_found && keyindex__record_get(place_record(place), end_of(INT64_MAX), out);
 }
 
 static void place_set_live(struct keyindex_place *place, bool is_live)
@@ -437,7 +437,7 @@ static bool record_keeps(const struct keyindex_record *record, struct revision r
     if (rev.main > compact) {
         return true;
     }
-    if (!keyindex__record_last(record, compact, &last)) {
+    if (!keyindex__record_last(record, end_of(compact), &last)) {
         return false;
     }
     bool is_last = last.main == rev.main && last.sub == rev.sub;
@@ -480,7 +480,7 @@ bool keyindex_get(const struct keyindex *index, struct slice key, int64_t at,
 {
     struct keyindex_place place;
     place_seek(index, key, &place);
-    return place.is_found && keyindex__record_get(place_record(&place), at, out);
+    return place.is_found && keyindex__record_get(place_record(&place), end_of(at), out);
 }
 
 /* The position of the first revision with main >= from. */
@@ -521,7 +521,13 @@ void keyindex_revisions(const struct keyindex *index, struct slice key, int64_t 
 void keyindex_iter_init(struct keyindex_iter *iter, const struct keyindex *index,
                         const struct key_range *range, int64_t at)
 {
-    *iter = (struct keyindex_iter){.index = index, .at = at, .range = *range};
+    *iter = (struct keyindex_iter){.index = index, .at = end_of(at), .range = *range};
+}
+
+void keyindex_iter_within(struct keyindex_iter *iter, uint32_t sub)
+{
+    ASSERT(!iter->is_started);
+    iter->at.sub = sub;
 }
 
 void keyindex_iter_fini(struct keyindex_iter *iter)
@@ -649,6 +655,7 @@ static bool is_all_inside(const struct keyindex_node *node, unsigned slot,
 static bool iter_skip(struct keyindex_iter *iter, struct key_count *out)
 {
     struct keyindex_place *place = &iter->place;
+    int64_t settled = iter->at.sub == UINT32_MAX ? iter->at.main : iter->at.main - 1;
     unsigned leaf = place->depth - 1u;
     unsigned top = leaf;
     while (top > 0 && place->slot[top] == 0) {
@@ -657,8 +664,7 @@ static bool iter_skip(struct keyindex_iter *iter, struct key_count *out)
     for (; top < leaf; top++) {
         const struct keyindex_inner *inner = inner_of_const(place->node[top]);
         unsigned slot = place->slot[top];
-        if (inner->newest[slot] > iter->at ||
-            !is_all_inside(place->node[top], slot, &iter->range)) {
+        if (inner->newest[slot] > settled || !is_all_inside(place->node[top], slot, &iter->range)) {
             continue;
         }
         *out = inner->sum[slot];

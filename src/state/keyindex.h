@@ -86,7 +86,7 @@ struct key_count {
  * the index when paused before them. */
 struct keyindex_iter {
     const struct keyindex *index;
-    int64_t at;
+    struct revision at;
     struct key_range range; /* borrows its slices until fini */
     struct keyindex_place place;
     bool is_reverse; /* descending: set between init and the first next */
@@ -97,6 +97,8 @@ struct keyindex_iter {
 };
 void keyindex_iter_init(struct keyindex_iter *iter, const struct keyindex *index,
                         const struct key_range *range, int64_t at);
+/* Only what main revision `at` has done up to and with its change `sub`. Before the first next. */
+void keyindex_iter_within(struct keyindex_iter *iter, uint32_t sub);
 void keyindex_iter_fini(struct keyindex_iter *iter);
 /* False at the end, which is_done tells. `budget`, if not NULL, is how many records may still be
  * looked at, live or not; when it has come to 0 the answer is false too, but not is_done. */

@@ -80,6 +80,11 @@ struct keyindex {
     struct slab_pool slabs; /* records and short histories */
 };
 
+/* With all that main revision `main` has done. */
+static inline struct revision end_of(int64_t main)
+{
+    return (struct revision){.main = main, .sub = UINT32_MAX};
+}
 static inline struct slice record_key(const struct keyindex_record *record)
 {
     return slice_of(record->key, record->key_len);
@@ -108,10 +113,10 @@ void keyindex__record_set(struct keyindex *index, struct keyindex_record *record
 /* Takes the oldest revision of the history, which has one, away. */
 void keyindex__record_shift(struct keyindex *index, struct keyindex_record *record);
 /* As of `at`: false when the key does not exist then. */
-bool keyindex__record_get(const struct keyindex_record *record, int64_t at,
+bool keyindex__record_get(const struct keyindex_record *record, struct revision at,
                           struct key_version *out);
 /* The newest revision <= at, tombstone or not: false when there is none. */
-bool keyindex__record_last(const struct keyindex_record *record, int64_t at,
+bool keyindex__record_last(const struct keyindex_record *record, struct revision at,
                            struct keyindex_old *out);
 /* The i-th revision, oldest first; i below keyindex__record_revs(). */
 struct keyindex_old keyindex__record_rev(const struct keyindex_record *record, uint32_t i);

@@ -149,17 +149,23 @@ struct keyindex_old keyindex__record_rev(const struct keyindex_record *record, u
     return record->history->revs[record->history->first + i];
 }
 
-bool keyindex__record_last(const struct keyindex_record *record, int64_t at,
+static bool is_by(int64_t main, uint32_t sub, struct revision at)
+{
+    return main < at.main || (main == at.main && sub <= at.sub);
+}
+
+bool keyindex__record_last(const struct keyindex_record *record, struct revision at,
                            struct keyindex_old *out)
 {
     uint32_t low = 0; /* how many revisions are <= at, by bisection */
     uint32_t high = keyindex__record_revs(record);
-    if (record->mod <= at) {
+    if (is_by(record->mod, record->sub, at)) {
         low = high;
     }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (keyindex__record_rev(record, middle).main <= at) {
+        struct keyindex_old rev = keyindex__record_rev(record, middle);
+        if (is_by(rev.main, rev.sub, at)) {
             low = middle + 1;
         } else {
             high = middle;
@@ -172,7 +178,8 @@ bool keyindex__record_last(const struct keyindex_record *record, int64_t at,
     return true;
 }
 
-bool keyindex__record_get(const struct keyindex_record *record, int64_t at, struct key_version *out)
+bool keyindex__record_get(const struct keyindex_record *record, struct revision at,
+                          struct key_version *out)
 {
     struct keyindex_old rev;
     if (!keyindex__record_last(record, at, &rev) || rev.row_len == 0) {

@@ -224,6 +224,58 @@ TEST(keyindex, a_count_of_the_recent_past_costs_what_has_changed_since)
     keyindex_free(&index);
 }
 
+static unsigned keys_within(struct keyindex *index, int64_t at, uint32_t sub, bool is_reverse)
+{
+    struct key_range all = {.kind = KEY_FROM};
+    struct keyindex_iter iter;
+    struct key_version version;
+    struct key_count count = {0};
+    uint64_t budget = UINT64_MAX;
+    unsigned keys = 0;
+    keyindex_iter_init(&iter, index, &all, at);
+    keyindex_iter_within(&iter, sub);
+    iter.is_reverse = is_reverse;
+    while (keyindex_iter_next(&iter, &version, NULL)) {
+        assert_true(version.mod.main < at || version.mod.sub <= sub);
+        keys++;
+    }
+    keyindex_iter_fini(&iter);
+    keyindex_iter_init(&iter, index, &all, at);
+    keyindex_iter_within(&iter, sub);
+    assert_true(keyindex_iter_count(&iter, &budget, &count));
+    assert_int_equal(count.keys, keys);
+    keyindex_iter_fini(&iter);
+    return keys;
+}
+
+/* What a Range in a transaction reads: also when the transaction has gone on. */
+TEST(keyindex, a_walk_may_end_inside_a_revision)
+{
+    enum { MANY = 1000 };
+    struct keyindex *index = keyindex_new();
+    char key[16];
+    for (uint32_t i = 0; i < MANY; i++) { /* revision 2: each change a new key */
+        struct keyindex_place place;
+        struct key_version before;
+        snprintf(key, sizeof(key), "%08u", i * 7919 % MANY);
+        keyindex_find(index, slice_str(key), &place, &before);
+        keyindex_put_at(index, &place, slice_str(key), (struct revision){2, i}, 10);
+    }
+    for (uint32_t i = 0; i < MANY; i++) { /* revision 3: each a key less */
+        struct keyindex_place place;
+        struct key_version before;
+        snprintf(key, sizeof(key), "%08u", i);
+        assert_true(keyindex_find(index, slice_str(key), &place, &before));
+        keyindex_tombstone_at(index, &place, (struct revision){3, i});
+    }
+    for (uint32_t sub = 0; sub < MANY; sub += 37) {
+        assert_int_equal(keys_within(index, 2, sub, false), sub + 1);
+        assert_int_equal(keys_within(index, 3, sub, sub % 2 == 0), MANY - 1 - sub);
+    }
+    assert_int_equal(keys_within(index, 2, UINT32_MAX, false), MANY);
+    keyindex_free(&index);
+}
+
 TEST(keyindex, random_operations_equal_the_model)
 {
     uint64_t state = 1;

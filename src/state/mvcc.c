@@ -476,6 +476,26 @@ bool mvcc_get_as_of(struct mvcc *store, struct slice key, int64_t at, struct mvc
     return true;
 }
 
+static void iter_init(const struct mvcc_read *read, const struct key_range *range,
+                      struct keyindex_iter *iter)
+{
+    keyindex_iter_init(iter, read->store->index, range, read->at);
+    if (read->sub != UINT32_MAX) {
+        keyindex_iter_within(iter, read->sub);
+    }
+}
+
+static void read_init(struct mvcc *store, const struct key_range *range, int64_t at, uint32_t sub,
+                      bool is_current, struct mvcc_read *read)
+{
+    *read = (struct mvcc_read){.store = store, .at = at, .sub = sub, .is_current = is_current};
+    iter_init(read, range, &read->iter);
+    iter_init(read, range, &read->measure);
+    list_add_tail(&store->reads, &read->link);
+    store->read_count++;
+    store->stats.ranges++;
+}
+
 FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
                         struct mvcc_read *read)
 {
@@ -489,13 +509,31 @@ FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64
     }
     /* What a suspended transaction has changed is in the index already. */
     bool is_newest = at == current && !(store->is_suspended && store->change_count > 0);
-    *read = (struct mvcc_read){.store = store, .at = at, .is_current = is_newest};
-    keyindex_iter_init(&read->iter, store->index, range, at);
-    keyindex_iter_init(&read->measure, store->index, range, at);
-    list_add_tail(&store->reads, &read->link);
-    store->read_count++;
-    store->stats.ranges++;
+    bool is_inside = at > store->revision; /* of a transaction that may write more */
+    uint32_t sub = is_inside ? (uint32_t)store->change_count - 1 : UINT32_MAX;
+    read_init(store, range, at, sub, is_newest, read);
     return ERR_OK;
+}
+
+void mvcc_read_open_beside(const struct mvcc_read *other, const struct key_range *range,
+                           struct mvcc_read *read)
+{
+    struct mvcc *store = other->store;
+    bool is_changed = store->is_writing && store->change_count > 0;
+    ASSERT(other->sub == UINT32_MAX);
+    read_init(store, range, other->at, UINT32_MAX, other->at == store->revision && !is_changed,
+              read);
+}
+
+bool mvcc_read_get(const struct mvcc_read *read, struct slice key, struct mvcc_row *out)
+{
+    struct key_version version;
+    ASSERT(read->sub == UINT32_MAX);
+    if (!keyindex_get(read->store->index, key, read->at, &version)) {
+        return false;
+    }
+    mvcc__parse(read->store, version.mod, row_at(read->store, version.mod), out);
+    return true;
 }
 
 void mvcc_read_close(struct mvcc_read *read)
@@ -535,7 +573,7 @@ void mvcc_read_rewind(struct mvcc_read *read, bool is_reverse)
 {
     struct key_range range = read->iter.range;
     keyindex_iter_fini(&read->iter);
-    keyindex_iter_init(&read->iter, read->store->index, &range, read->at);
+    iter_init(read, &range, &read->iter);
     read->iter.is_reverse = is_reverse;
 }
 

@@ -83,7 +83,8 @@ FALLIBLE mvcc_row_parse(struct slice raw, struct mvcc_row *out);
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* One transaction at a time. What it writes is seen by reads inside it at revision 0 (current). */
+/* One transaction at a time. What it has written is seen by reads opened inside it at revision 0
+ * (current), and only that: they may be kept, and read what was there when they were opened. */
 void mvcc_begin(struct mvcc *store);
 /* Returns the revision after the put. key.len > 0. */
 int64_t mvcc_put(struct mvcc *store, struct slice key, struct slice value, lease_id lease);
@@ -139,6 +140,7 @@ struct mvcc_read {
     struct list link;
     struct keyindex_iter iter;
     int64_t at;      /* the revision read */
+    uint32_t sub;    /* and of it the changes up to this one; UINT32_MAX: all */
     bool is_current; /* opened at the newest revision, with nothing unfinished above it */
     uint64_t rows;   /* looked up, or about to be */
     uint64_t pages;  /* of the file, read for them */
@@ -152,6 +154,13 @@ struct mvcc_read {
  * ERR_FUTURE      revision is above the current one */
 FALLIBLE mvcc_read_open(struct mvcc *store, const struct key_range *range, int64_t revision,
                         struct mvcc_read *read);
+/* The same as of the moment `other` was opened, which is open still: also when compaction has
+ * passed it since. Not of one inside a transaction that has written. */
+void mvcc_read_open_beside(const struct mvcc_read *other, const struct key_range *range,
+                           struct mvcc_read *read);
+/* The newest row of one key as of an open read. False when it did not live. Valid as mvcc_get()'s.
+ */
+bool mvcc_read_get(const struct mvcc_read *read, struct slice key, struct mvcc_row *out);
 void mvcc_read_close(struct mvcc_read *read);
 /* How many keys the whole range has, and what their rows take in a RangeResponse. Exact. At the
  * current revision (and outside a transaction's own, older reads) it costs O(log n); at an older

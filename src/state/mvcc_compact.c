@@ -148,7 +148,9 @@ static void removal_end(struct mvcc *store)
 
 bool mvcc_read_is_waited_for(const struct mvcc_read *read)
 {
-    return read->at < read->store->target;
+    /* Inside a revision it reads what a later change of the same may have replaced. */
+    int64_t whole = read->sub == UINT32_MAX ? read->at : read->at - 1;
+    return whole < read->store->target;
 }
 
 /* Is a read open that may still want what the removal would take? */

@@ -305,6 +305,87 @@ TEST(mvcc, an_open_read_holds_the_removal_back)
 
 /* etcd issue 17780: the head is a tombstone, compaction removes it, the process dies before the end
  * of the compaction is noted: the revision must not go back. */
+static void assert_row(struct mvcc_read *read, const char *key, const char *value)
+{
+    struct mvcc_row row;
+    struct slice raw;
+    assert_true(mvcc_read_next(read, &raw));
+    assert_int_equal(mvcc_row_parse(raw, &row), ERR_OK);
+    assert_true(slice_eq_str(row.key, key));
+    assert_true(slice_eq_str(row.value, value));
+}
+
+/* And holds back the removal of what the same transaction has replaced. */
+TEST(mvcc, a_read_opened_inside_a_transaction_is_of_what_was_written_until_then)
+{
+    struct fixture f;
+    struct key_range all = {.kind = KEY_FROM};
+    struct mvcc_read read;
+    struct slice raw;
+    struct key_count count;
+    uint64_t budget = 100;
+    setup(&f);
+    put(&f, "a", "old");
+    put(&f, "b", "old");
+    begin(&f);
+    mvcc_put(f.store, SLICE("a"), SLICE("first"), 0);
+    assert_int_equal(mvcc_read_open(f.store, &all, 0, &read), ERR_OK);
+    assert_true(mvcc_read_measure(&read, &budget, &count));
+    assert_int_equal(count.keys, 2);
+    mvcc_read_pause(&read);
+    mvcc_put(f.store, SLICE("a"), SLICE("second"), 0);
+    mvcc_put(f.store, SLICE("b"), SLICE("second"), 0);
+    mvcc_put(f.store, SLICE("c"), SLICE("second"), 0);
+    mvcc_suspend(f.store, NULL);
+    mvcc_resume(f.store);
+    assert_int_equal(end(&f), 4);
+    put(&f, "a", "later");
+    assert_int_equal(mvcc_compact(f.store, 4), ERR_OK);
+    assert_true(mvcc_read_is_waited_for(&read));
+    assert_true(mvcc_compact_step(f.store) > 0);
+    assert_row(&read, "a", "first");
+    mvcc_read_pause(&read);
+    put(&f, "b", "later");
+    assert_row(&read, "b", "old");
+    assert_false(mvcc_read_next(&read, &raw));
+    mvcc_read_close(&read);
+    while (mvcc_compact_step(f.store) >= 0) {
+    }
+    assert_true(mvcc_is_compacted(f.store, 4));
+    assert_true(value_is(&f, "a", 4, "second"));
+    mvcc_check(f.store);
+    teardown(&f);
+}
+
+TEST(mvcc, a_read_beside_another_is_of_the_same_revision_though_that_is_compacted)
+{
+    struct fixture f;
+    struct key_range all = {.kind = KEY_FROM};
+    struct key_range none = {.kind = KEY_ONE};
+    struct mvcc_read anchor;
+    struct mvcc_read read;
+    struct mvcc_row row;
+    struct slice raw;
+    setup(&f);
+    put(&f, "a", "old");
+    assert_int_equal(mvcc_read_open(f.store, &none, 0, &anchor), ERR_OK);
+    put(&f, "a", "new");
+    put(&f, "b", "new");
+    assert_int_equal(mvcc_compact(f.store, 4), ERR_OK);
+    assert_int_equal(mvcc_read_open(f.store, &all, 2, &read), ERR_COMPACTED);
+    assert_true(mvcc_compact_step(f.store) > 0);
+    mvcc_read_open_beside(&anchor, &all, &read);
+    assert_row(&read, "a", "old");
+    assert_false(mvcc_read_next(&read, &raw));
+    mvcc_read_close(&read);
+    assert_true(mvcc_read_get(&anchor, SLICE("a"), &row));
+    assert_true(slice_eq_str(row.value, "old"));
+    assert_false(mvcc_read_get(&anchor, SLICE("b"), &row));
+    mvcc_read_close(&anchor);
+    mvcc_check(f.store);
+    teardown(&f);
+}
+
 TEST(mvcc, the_revision_never_goes_back_over_a_compacted_head)
 {
     struct fixture f;
