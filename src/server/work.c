@@ -1,18 +1,21 @@
 /* What a request is made into, and how it is done.
  *
  * A Txn:
- *   1. WORK_CHOOSE         every compare of it, nested ones included, is decided on the state
- * before it; the operations on the path chosen are listed in depth-first order
- *   2. WORK_CHECK_*        the list is checked: leases and keys of puts, then revisions of ranges
- *   3. WORK_DO             it is done in order in one write transaction of the store; ranges see
- * the writes before them So one that is refused has changed nothing, and none of the walks
- * recurses, however deeply a request is nested. The others begin at WORK_BEGIN with a list of one.
+ *
+ *   WORK_CHOOSE    every compare of it, nested ones included, is decided on the state before it;
+ *                  the operations on the path chosen are listed in depth-first order
+ *   WORK_CHECK_*   the list is checked: leases and keys of puts, then revisions of ranges
+ *   WORK_DO        it is done in order in one write transaction of the store; ranges see the
+ *                  writes before them
+ *
+ * So one that is refused has changed nothing, and none of the walks recurses, however deeply a
+ * request is nested. The others begin at WORK_BEGIN with a list of one.
  *
  * Invariants:
- *   1. ops[0] has all others in it; an operation stands behind the transaction that it is in, and
- *      before what that does next.
- *   2. Between two steps nothing is under way that a write by somebody else would disturb:
- * iterators are paused, a transaction is suspended, one that only reads is anchored. */
+ * 1. ops[0] has all others in it; an operation stands behind the transaction that it is in, and
+ *    before what that does next.
+ * 2. Between two steps nothing is under way that a write by somebody else would disturb: iterators
+ *    are paused, a transaction is suspended, one that only reads is anchored. */
 #include "server/work_priv.h"
 
 #include "codec/pb.h"
